@@ -1,0 +1,20 @@
+namespace Vmm.Core.Backends;
+
+/// <summary>Why <see cref="IVcpu.Run"/> returned.</summary>
+public enum VcpuStopKind
+{
+    /// <summary>Somebody kicked it.</summary>
+    Kicked,
+
+    /// <summary>The guest waits for an interrupt (HLT, MWAIT, or an application processor for INIT/SIPI) and none is pending.</summary>
+    Halted,
+
+    /// <summary>A triple fault.</summary>
+    Shutdown,
+
+    /// <summary>A single step or a breakpoint set by the host.</summary>
+    Debug,
+
+    /// <summary>The backend cannot go on; <see cref="VcpuStop.Reason"/> says why.</summary>
+    Failed,
+}
