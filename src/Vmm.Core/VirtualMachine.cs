@@ -1,8 +1,10 @@
 using System.Diagnostics;
+using Microsoft.Extensions.Logging;
 using Vmm.Core.Backends;
 using Vmm.Core.Boards;
 using Vmm.Core.Buses;
 using Vmm.Core.Devices;
+using Vmm.Core.Errors;
 using Vmm.Core.Execution;
 using Vmm.Core.Memory;
 using Vmm.Core.Time;
@@ -12,23 +14,29 @@ namespace Vmm.Core;
 
 /// <summary>
 /// A virtual machine: an ordinary disposable object. Its vCPUs run on threads of their own; all members may be called from any
-/// thread. Disposing kills the guest and frees everything.
+/// thread, callbacks of the machine included, as long as those do not block on the returned tasks. Disposing kills the guest and
+/// frees everything.
 /// </summary>
 [DebuggerDisplay("{Name,nq} {State}")]
-public sealed class VirtualMachine : IAsyncDisposable, IDisposable
+public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
 {
-    private readonly Lock _lifecycle = new();
     private readonly TaskCompletionSource<MachineExit> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly InletGate _inlets = new();
-    private readonly VcpuRunner[] _runners;
+    private readonly VcpuGate _gate;
+    private readonly VcpuRunner[] _runners = [];
     private readonly List<MemoryRegion> _regions = [];
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
 
     internal VirtualMachine(VirtualMachineBuilder options)
     {
         Name = options.Name;
+        _time = options.TimeProvider;
+        _log = options.LoggerFactory.CreateLogger("Vmm.Machine");
+        _gate = new VcpuGate(OnVcpusGone);
         var memory = new GuestMemory();
         Bus = new SystemBus(memory);
-        Clock = new VmClock(options.TimeProvider, options.NanosecondsPerInstruction);
+        Clock = new VmClock(options.TimeProvider, options.NanosecondsPerInstruction) { Faulted = Fail };
+        Inlets = new InletGate(Fail, Clock.IsCounted ? KickFirst : null);
         try
         {
             var board = options.Board!();
@@ -36,23 +44,23 @@ public sealed class VirtualMachine : IAsyncDisposable, IDisposable
             foreach (var region in options.Regions) Add(region());
             Partition = options.Backend!.CreatePartition(new PartitionOptions
             {
-                Bus = Bus, Clock = Clock, VcpuCount = options.Vcpus, CpuModel = options.CpuModel, LoggerFactory = options.LoggerFactory,
+                Bus = Bus, Clock = Clock, VcpuCount = options.Vcpus, CpuModel = options.CpuModel, LoggerFactory = options.LoggerFactory, Kicked = OnKicked,
             });
-            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, _inlets, End);
+            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, Inlets, End);
             board.Attach(Context);
             foreach (var part in options.Parts) part(Context);
             foreach (var (_, device) in Context.Devices) device.Reset();
             var boot = board.WriteTables(Context);
             var problems = options.Loader!.Validate(boot).ToArray();
-            if (problems.Length > 0) throw new Errors.VmmConfigurationException([.. problems]);
+            if (problems.Length > 0) throw new VmmConfigurationException([.. problems]);
             var state = new VcpuState();
             options.Loader.Load(boot, state);
             Partition.Vcpus[0].SetState(state);
-            _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, v))];
+            _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, _gate, v))];
         }
         catch
         {
-            Release();
+            Free();
             throw;
         }
     }
@@ -60,10 +68,10 @@ public sealed class VirtualMachine : IAsyncDisposable, IDisposable
     /// <summary>The name it was built with.</summary>
     public string Name { get; }
 
-    /// <summary>Where it is in its life.</summary>
-    public MachineState State { get; private set; }
-
-    /// <summary>Completes when the guest ends, with how it ended; never with an exception.</summary>
+    /// <summary>
+    /// Completes with how the machine ended, when its vCPUs and its clock have come to rest, so that their state may be read;
+    /// never with an exception.
+    /// </summary>
     public Task<MachineExit> Completion => _completion.Task;
 
     /// <summary>Ports, memory-mapped I/O and memory.</summary>
@@ -75,56 +83,41 @@ public sealed class VirtualMachine : IAsyncDisposable, IDisposable
     /// <summary>The clock.</summary>
     public VmClock Clock { get; }
 
-    /// <summary>The backend's side: the low-level access that is always there.</summary>
+    /// <summary>
+    /// The backend's side: the low-level access that is always there. State of vCPUs may be read and set while the machine was not
+    /// started, is paused, or has ended.
+    /// </summary>
     public IPartition Partition { get; } = null!;
 
     /// <summary>Devices, board and wiring.</summary>
     public MachineContext Context { get; } = null!;
 
-    /// <summary>Starts the vCPUs.</summary>
-    /// <param name="cancellationToken">Cancels before anything has begun.</param>
-    /// <exception cref="InvalidOperationException">It was started already.</exception>
-    public Task StartAsync(CancellationToken cancellationToken = default)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        lock (_lifecycle)
-        {
-            ObjectDisposedException.ThrowIf(State == MachineState.Disposed, this);
-            if (State != MachineState.Created) throw new InvalidOperationException($"The machine is {State}; only a new one can be started.");
-            State = MachineState.Running;
-            Clock.Resume();
-            _inlets.Open();
-            foreach (var runner in _runners) runner.Start();
-        }
+    internal InletGate Inlets { get; }
 
-        return Task.CompletedTask;
+    /// <summary>Called on the vCPU's thread, outside Run, when a single step or breakpoint of the host's has stopped it; it then runs on.</summary>
+    internal Action<IVcpu>? DebugStopped { get; set; }
+
+    internal void OnDebugStop(IVcpu vcpu) => DebugStopped?.Invoke(vcpu);
+
+    private void Fail(Exception error) => End(new MachineExit(MachineExitKind.Failed, Error: error));
+
+    private void KickFirst()
+    {
+        if (_runners is [var first, ..]) first.Kick();
     }
 
-    /// <summary>Kills the guest and frees everything. Idempotent.</summary>
-    public void Dispose()
-    {
-        lock (_lifecycle)
-        {
-            if (State == MachineState.Disposed) return;
-            End(new MachineExit(MachineExitKind.Killed));
-            State = MachineState.Disposed;
-        }
+    /// <summary>Kicks every vCPU: it comes out of Run or of its wait, and goes on.</summary>
+    internal void Kick() => KickAll();
 
-        foreach (var runner in _runners) runner.Join();
-        Release();
+    private void KickAll()
+    {
+        foreach (var runner in _runners) runner.Kick();
     }
 
-    /// <summary>Kills the guest and frees everything. Idempotent.</summary>
-    public ValueTask DisposeAsync()
+    private void OnKicked(int index)
     {
-        Dispose();
-        return ValueTask.CompletedTask;
-    }
-
-    internal void End(MachineExit exit)
-    {
-        if (!_completion.TrySetResult(exit)) return;
-        foreach (var runner in _runners ?? []) runner.Stop();
+        var runners = _runners;
+        if ((uint)index < (uint)runners.Length) runners[index].Wake();
     }
 
     private void Add(MemoryRegion region)
@@ -133,15 +126,32 @@ public sealed class VirtualMachine : IAsyncDisposable, IDisposable
         Memory.Add(region);
     }
 
-    private void Release()
+    /// <summary>Frees everything once nothing runs any more. One part that fails to go does not keep the others.</summary>
+    private void Free()
     {
-        Clock.Dispose();
+        foreach (var runner in _runners) runner.Join();
+        FreePart("clock", Clock);
         if (Context is not null)
         {
-            foreach (var (_, device) in Context.Devices) (device as IDisposable)?.Dispose();
+            foreach (var (name, device) in Context.Devices.Reverse()) FreePart(name, device as IDisposable);
         }
 
-        Partition?.Dispose();
-        foreach (var region in _regions) region.Dispose();
+        FreePart("partition", Partition);
+        foreach (var region in _regions) FreePart(region.Name, region);
     }
+
+    private void FreePart(string name, IDisposable? part)
+    {
+        try
+        {
+            part?.Dispose();
+        }
+        catch (Exception e)
+        {
+            LogDisposalFailed(e, name, Name);
+        }
+    }
+
+    [LoggerMessage(EventId = 1010, Level = LogLevel.Error, Message = "Disposing {Part} of machine {Machine} failed.")]
+    private partial void LogDisposalFailed(Exception error, string part, string machine);
 }

@@ -21,13 +21,14 @@ public interface IVcpu
     /// <summary>
     /// Runs guest code, serving its I/O on the partition's bus, until the machine must decide. A kick that came before the
     /// call makes it return at once. Exceptions of device code pass through; the vCPU state then is that of the instruction
-    /// that made the access, not completed.
+    /// that made the access, not completed. After <see cref="VcpuStopKind.Halted"/> a call that finds the guest still halted with nothing
+    /// pending returns that again at once.
     /// </summary>
     VcpuStop Run();
 
     /// <summary>
     /// Makes a <see cref="Run"/> that is under way, or else the next one, return <see cref="VcpuStopKind.Kicked"/> soon.
-    /// Never lost; several kicks may be served by one return.
+    /// Never lost; several kicks may be served by one return. Also calls <see cref="PartitionOptions.Kicked"/>.
     /// </summary>
     void Kick();
 

@@ -23,4 +23,11 @@ public sealed record PartitionOptions
 
     /// <summary>Where the backend logs.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+
+    /// <summary>
+    /// Called with a vCPU's index at each <see cref="IVcpu.Kick"/>, after the kick was made to last, and also when the backend kicks a
+    /// vCPU itself because an interrupt, NMI, INIT or start-up message has come for it while it is halted (its <see cref="IVcpu.Run"/>
+    /// has returned <see cref="VcpuStopKind.Halted"/>). It wakes the thread that waits, at once. Any thread; does not block. May be null.
+    /// </summary>
+    public Action<int>? Kicked { get; init; }
 }

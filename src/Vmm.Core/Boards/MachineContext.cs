@@ -40,6 +40,12 @@ public sealed class MachineContext
     /// <summary>What devices add to a Linux kernel's command line.</summary>
     public List<string> KernelArguments { get; } = [];
 
+    /// <summary>
+    /// The host presses the power button (<see cref="VirtualMachine.StopAsync"/>). A board with one subscribes, and hands the press to its
+    /// device by an inlet. Raised on the thread that stops the machine, without a lock held.
+    /// </summary>
+    public event Action? PowerButtonPressed;
+
     /// <summary>The devices so far, in the order they were added.</summary>
     public IReadOnlyList<(string Name, IDevice Device)> Devices => _devices;
 
@@ -62,4 +68,13 @@ public sealed class MachineContext
     /// <summary>Ends the machine: the guest powered off, asked for a reset, or wrote a debug exit. Any thread; the first end counts.</summary>
     /// <param name="exit">What happened.</param>
     public void End(MachineExit exit) => _end(exit);
+
+    /// <summary>Presses the power button.</summary>
+    /// <returns>Whether there is one.</returns>
+    internal bool PressPowerButton()
+    {
+        if (PowerButtonPressed is not { } pressed) return false;
+        pressed();
+        return true;
+    }
 }

@@ -1,9 +1,12 @@
+using System.Collections.Concurrent;
+
 namespace Vmm.Core.Devices;
 
 /// <summary>
 /// The door through which something from outside the machine (console bytes, packets, completions) reaches one device. An
 /// item posted while the machine runs is delivered under the device's lock; while it is paused it waits. Items of one
-/// machine are delivered one after another in the order they were posted. Any thread may post.
+/// machine are delivered one after another in the order they were posted. Any thread may post. What a delivery throws ends the
+/// machine as <see cref="MachineExitKind.Failed"/>.
 /// </summary>
 /// <typeparam name="T">What comes in.</typeparam>
 public sealed class Inlet<T>
@@ -11,13 +14,31 @@ public sealed class Inlet<T>
     private readonly InletGate _gate;
     private readonly IDevice _device;
     private readonly Action<T> _deliver;
+    private readonly Action _deliverNext;
+    private readonly ConcurrentQueue<T> _items = new();
 
-    internal Inlet(InletGate gate, IDevice device, Action<T> deliver) => (_gate, _device, _deliver) = (gate, device, deliver);
-
-    /// <summary>Hands an item in. Never blocks beyond the device's own lock.</summary>
-    /// <param name="item">The item; the device owns it from now on.</param>
-    public void Post(T item) => _gate.Post(() =>
+    internal Inlet(InletGate gate, IDevice device, Action<T> deliver)
     {
-        lock (_device) _deliver(item);
-    });
+        (_gate, _device, _deliver) = (gate, device, deliver);
+        _deliverNext = DeliverNext;
+    }
+
+    /// <summary>
+    /// Hands an item in. Never blocks beyond the locks of the devices that take the items before it. Posted by the device's own
+    /// code under its lock, it is delivered after that code has returned.
+    /// </summary>
+    /// <param name="item">The item; the device owns it from now on.</param>
+    public void Post(T item)
+    {
+        _items.Enqueue(item);
+        _gate.Post(_deliverNext, _device);
+    }
+
+    private void DeliverNext()
+    {
+        lock (_device)
+        {
+            if (_items.TryDequeue(out var item)) _deliver(item);
+        }
+    }
 }

@@ -1,29 +1,30 @@
+using Vmm.Core.Interop.Linux;
+using Vmm.Core.Interop.Windows;
+
 namespace Vmm.Core.Time;
 
-/// <summary>An auto-reset event with a time-out in nanoseconds.</summary>
-internal sealed class AlarmSignal : IDisposable
+/// <summary>
+/// An auto-reset event with a time-out in nanoseconds: a futex on Linux, a high-resolution waitable timer on Windows, whole
+/// milliseconds elsewhere. One thread waits; any may set. Setting and waiting after disposal do nothing.
+/// </summary>
+internal abstract class AlarmSignal : IDisposable
 {
-    private readonly AutoResetEvent _event = new(false);
+    /// <summary>Makes the best one this host has.</summary>
+    public static AlarmSignal Create() =>
+        OperatingSystem.IsLinux() && Futex.IsSupported ? new Futex()
+        : OperatingSystem.IsWindows() ? new WaitableTimer()
+        : new MillisecondSignal();
 
-    public void Set()
-    {
-        try { _event.Set(); }
-        catch (ObjectDisposedException) { /* a late arm on a clock that is gone */ }
-    }
+    /// <summary>Ends a wait that is under way, or else the next one.</summary>
+    public abstract void Set();
+
+    /// <summary>Forgets a <see cref="Set"/> that no wait has taken.</summary>
+    public abstract void Reset();
 
     /// <summary>Waits for <see cref="Set"/> or the time-out; may return early.</summary>
-    public void Wait(long nanoseconds)
-    {
-        if (nanoseconds == long.MaxValue)
-        {
-            _event.WaitOne();
-            return;
-        }
+    /// <param name="nanoseconds">The time-out; <see cref="long.MaxValue"/> for none, zero or less returns at once.</param>
+    public abstract void Wait(long nanoseconds);
 
-        var milliseconds = (int)Math.Min(nanoseconds / 1_000_000, 60_000);
-        if (milliseconds > 0) _event.WaitOne(milliseconds);
-        else Thread.SpinWait(20);
-    }
-
-    public void Dispose() => _event.Dispose();
+    /// <inheritdoc/>
+    public abstract void Dispose();
 }

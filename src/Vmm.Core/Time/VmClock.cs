@@ -12,25 +12,32 @@ public sealed class VmClock : IDisposable
     /// <summary>The frequency of the guest's TSC, in Hz: one tick a nanosecond, so that conversions are exact.</summary>
     public const long TscFrequency = 1_000_000_000;
 
+    private const long Nanosecond = 1_000_000_000;
+
     private readonly Lock _lock = new();
-    private readonly List<VmTimer> _armed = [];
+    private readonly List<VmTimer> _armed = new(8);
     private readonly TimeProvider _time;
+    private readonly bool _isSystemTime;
     private readonly DateTimeOffset _epoch;
+    private readonly AlarmSignal _signal = AlarmSignal.Create();
     private long _nextDeadline = long.MaxValue;
     private long _stoppedAt;
     private long _base;
     private bool _running;
     private bool _disposed;
     private Thread? _thread;
-    private readonly AlarmSignal _signal = new();
+    private Thread? _firing;
+    private TaskCompletionSource? _quiet;
 
     /// <summary>Makes a clock that stands at zero.</summary>
     /// <param name="time">The host's time: calendar at power-on and, in real time, the rate.</param>
     /// <param name="nanosecondsPerInstruction">Zero for real time; else guest time is the count of retired instructions times this.</param>
     public VmClock(TimeProvider time, int nanosecondsPerInstruction = 0)
     {
+        ArgumentNullException.ThrowIfNull(time);
         ArgumentOutOfRangeException.ThrowIfNegative(nanosecondsPerInstruction);
         _time = time;
+        _isSystemTime = time == TimeProvider.System;
         _epoch = time.GetUtcNow();
         NanosecondsPerInstruction = nanosecondsPerInstruction;
     }
@@ -46,8 +53,14 @@ public sealed class VmClock : IDisposable
     {
         get
         {
-            if (IsCounted || !Volatile.Read(ref _running)) return Volatile.Read(ref _stoppedAt);
-            return HostNanoseconds() - Volatile.Read(ref _base);
+            while (true)
+            {
+                // The base is read before and after the host's time: a pause and resume in between would make the clock jump.
+                var origin = Volatile.Read(ref _base);
+                if (IsCounted || !Volatile.Read(ref _running)) return Volatile.Read(ref _stoppedAt);
+                var now = HostNanoseconds() - origin;
+                if (Volatile.Read(ref _base) == origin) return now;
+            }
         }
     }
 
@@ -56,6 +69,12 @@ public sealed class VmClock : IDisposable
 
     /// <summary>The earliest armed deadline in nanoseconds, or <see cref="long.MaxValue"/>.</summary>
     public long NextDeadline => Volatile.Read(ref _nextDeadline);
+
+    /// <summary>Takes what a timer callback throws, on the thread it was thrown on. Without it the exception passes through.</summary>
+    internal Action<Exception>? Faulted { get; set; }
+
+    /// <summary>Whether the calling thread is inside a timer callback of this clock.</summary>
+    internal bool IsFiringHere => Volatile.Read(ref _firing) == Thread.CurrentThread;
 
     /// <summary>Makes a disarmed timer.</summary>
     /// <param name="gate">The lock held around the callback: the device.</param>
@@ -68,7 +87,7 @@ public sealed class VmClock : IDisposable
         lock (_lock)
         {
             if (_running || _disposed) return;
-            _base = HostNanoseconds() - _stoppedAt;
+            Volatile.Write(ref _base, HostNanoseconds() - _stoppedAt);
             Volatile.Write(ref _running, true);
             StartWorker();
         }
@@ -99,22 +118,44 @@ public sealed class VmClock : IDisposable
         }
     }
 
-    /// <summary>Counted time only: moves the clock and fires what has come due, on the calling vCPU thread.</summary>
+    /// <summary>
+    /// Counted time only: moves the clock and fires what has come due, on the calling vCPU thread and in the order of the
+    /// deadlines (of equal ones, in the order they were armed). A backend calls it at the latest when it has retired the
+    /// instruction that reaches <see cref="NextDeadline"/>, and before any bus access whose device may ask for the time; the run
+    /// loop calls it to skip the time that a halted vCPU waits.
+    /// </summary>
     /// <param name="to">The new value in nanoseconds; an earlier one than <see cref="Now"/> moves nothing.</param>
     public void Advance(long to)
     {
         if (to > _stoppedAt) Volatile.Write(ref _stoppedAt, to);
-        if (NextDeadline <= _stoppedAt) FireDue(_stoppedAt);
+        if (NextDeadline <= _stoppedAt) FireDue();
     }
 
-    /// <summary>Stops the worker; timers fire no more.</summary>
+    /// <summary>Stops the worker; timers fire no more. From within a timer callback: when that has returned.</summary>
     public void Dispose()
     {
         Pause();
-        lock (_lock) _disposed = true;
+        Thread? thread;
+        lock (_lock)
+        {
+            if (_disposed) return;
+            Volatile.Write(ref _disposed, true);
+            thread = _thread;
+        }
+
         _signal.Set();
-        if (_thread is { } thread && thread != Thread.CurrentThread) thread.Join();
-        _signal.Dispose();
+        if (thread is null) _signal.Dispose();
+        else if (thread != Thread.CurrentThread) thread.Join();
+    }
+
+    /// <summary>Completes when no timer callback is under way. After <see cref="Pause"/> none begins, so it stays so.</summary>
+    internal Task WhenQuiet()
+    {
+        lock (_lock)
+        {
+            if (_firing is null) return Task.CompletedTask;
+            return (_quiet ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+        }
     }
 
     internal void Set(VmTimer timer, long deadline)
@@ -123,9 +164,10 @@ public sealed class VmClock : IDisposable
         lock (_lock)
         {
             if (timer.Deadline == deadline) return;
-            if (timer.Deadline == long.MaxValue) _armed.Add(timer);
+            var wasArmed = timer.Deadline != long.MaxValue;
             timer.Deadline = deadline;
             if (deadline == long.MaxValue) _armed.Remove(timer);
+            else if (!wasArmed) _armed.Add(timer);
             var next = long.MaxValue;
             foreach (var armed in _armed) next = Math.Min(next, armed.Deadline);
             sooner = next < _nextDeadline;
@@ -133,6 +175,7 @@ public sealed class VmClock : IDisposable
             if (sooner) StartWorker();
         }
 
+        // A later deadline needs no wake-up: the worker comes round at the old one and finds nothing due.
         if (sooner && !IsCounted) _signal.Set();
     }
 
@@ -143,38 +186,79 @@ public sealed class VmClock : IDisposable
         _thread.Start(this);
     }
 
-    private long HostNanoseconds() =>
-        _time == TimeProvider.System
-            ? (long)(Stopwatch.GetTimestamp() * (1_000_000_000.0 / Stopwatch.Frequency))
-            : (long)_time.GetElapsedTime(0).TotalNanoseconds;
+    private long HostNanoseconds()
+    {
+        var (ticks, frequency) = _isSystemTime ? (Stopwatch.GetTimestamp(), Stopwatch.Frequency) : (_time.GetTimestamp(), _time.TimestampFrequency);
+        return frequency == Nanosecond ? ticks : ticks / frequency * Nanosecond + ticks % frequency * Nanosecond / frequency;
+    }
 
     private void Work()
     {
+        // A time provider of the caller's own decides by its timers when a wait is over; the signal itself then has no time-out.
+        using var alarm = _isSystemTime ? null : _time.CreateTimer(static signal => ((AlarmSignal)signal!).Set(), _signal, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         while (!Volatile.Read(ref _disposed))
         {
             var now = Now;
             var next = NextDeadline;
-            if (!Volatile.Read(ref _running) || next == long.MaxValue) _signal.Wait(long.MaxValue);
-            else if (next > now) _signal.Wait(next - now);
-            else FireDue(now);
+            if (!Volatile.Read(ref _running) || next == long.MaxValue)
+            {
+                _signal.Wait(long.MaxValue);
+            }
+            else if (next <= now)
+            {
+                FireDue();
+            }
+            else if (alarm is null)
+            {
+                _signal.Wait(next - now);
+            }
+            else
+            {
+                alarm.Change(TimeSpan.FromTicks((next - now - 1) / 100 + 1), Timeout.InfiniteTimeSpan);
+                _signal.Wait(long.MaxValue);
+            }
         }
+
+        _signal.Dispose();
     }
 
-    private void FireDue(long now)
+    private void FireDue()
     {
         while (true)
         {
             VmTimer? due = null;
+            var now = Now;
             lock (_lock)
             {
-                foreach (var timer in _armed)
+                if (_running || IsCounted)
                 {
-                    if (timer.Deadline <= now && (due is null || timer.Deadline < due.Deadline)) due = timer;
+                    foreach (var timer in _armed)
+                    {
+                        if (timer.Deadline <= now && (due is null || timer.Deadline < due.Deadline)) due = timer;
+                    }
                 }
+
+                if (due is null) return;
+                Volatile.Write(ref _firing, Thread.CurrentThread);
             }
 
-            if (due is null) return;
-            due.FireIfDue(now);
+            try
+            {
+                due.FireIfDue(now);
+            }
+            catch (Exception e) when (Faulted is not null)
+            {
+                Faulted(e);
+            }
+            finally
+            {
+                lock (_lock)
+                {
+                    Volatile.Write(ref _firing, null);
+                    _quiet?.TrySetResult();
+                    _quiet = null;
+                }
+            }
         }
     }
 }
