@@ -1,0 +1,129 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vmm.Core.X86;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>
+/// What one processor holds, in one unmanaged block with fixed offsets that interpreter and translator share. It lives in
+/// native memory, so it never moves.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct CpuState
+{
+    /// <summary>16 general registers in encoding order; slot 16 is always zero, slot 17 the RIP of the current block's first byte.</summary>
+    public GprFile Gpr;
+
+    /// <summary>The instruction pointer; up to date only between blocks and when an event is being served.</summary>
+    public ulong Rip;
+
+    /// <summary>Lazy flags: the sign-extended result that ZF, SF and PF derive from. See <see cref="LazyFlags"/>.</summary>
+    public ulong FlagsResult;
+
+    /// <summary>Lazy flags: carries and corrections. See <see cref="LazyFlags"/>.</summary>
+    public ulong FlagsAux;
+
+    /// <summary>RFLAGS without the six arithmetic flags; bit 1 set.</summary>
+    public ulong SystemFlags;
+
+    /// <summary>Instructions left until the run loop looks around; negative leaves the block chain.</summary>
+    public long Budget;
+
+    /// <summary>Non-zero when something waits for this processor: an interrupt, a kick, an invalidation. Written by any thread.</summary>
+    public int Events;
+
+    /// <summary>The decode mode of the next block; see <see cref="CpuMode"/>.</summary>
+    public uint Mode;
+
+    /// <summary>Current privilege level.</summary>
+    public int Cpl;
+
+    /// <summary>What the stack pointer wraps at: 0xFFFF, 0xFFFFFFFF or all ones.</summary>
+    public ulong StackMask;
+
+    /// <summary>The last valid RIP: CS limit, or all ones in 64-bit mode.</summary>
+    public ulong CodeLimit;
+
+    /// <summary>ES, CS, SS, DS, FS, GS, LDTR, TR.</summary>
+    public SegmentFile Seg;
+
+    /// <summary>Interrupt vector of the fault being raised; -1 for none.</summary>
+    public int FaultVector;
+
+    /// <summary>Its error code.</summary>
+    public uint FaultError;
+
+    public ulong Cr0, Cr2, Cr3, Cr4, Efer, Xcr0;
+    public ulong GdtBase, IdtBase;
+    public uint GdtLimit, IdtLimit;
+    public uint Pkru;
+    public uint Mxcsr;
+    public DebugFile Dr;
+
+    /// <summary>16 YMM registers; the XMM register is the low half.</summary>
+    public YmmFile Ymm;
+
+    /// <summary>The x87 registers by physical number, control, status and tags.</summary>
+    public X87State X87;
+}
+
+/// <summary>18 slots of 8 bytes; see <see cref="CpuState.Gpr"/>.</summary>
+[InlineArray(18)]
+internal struct GprFile
+{
+    private ulong _first;
+}
+
+/// <summary>Eight segment registers.</summary>
+[InlineArray(8)]
+internal struct SegmentFile
+{
+    private SegmentState _first;
+}
+
+/// <summary>DR0 to DR7.</summary>
+[InlineArray(8)]
+internal struct DebugFile
+{
+    private ulong _first;
+}
+
+/// <summary>16 registers of 32 bytes.</summary>
+[InlineArray(16)]
+internal struct YmmFile
+{
+    private System.Runtime.Intrinsics.Vector256<ulong> _first;
+}
+
+/// <summary>One x87 register: 80 bits in 16 bytes.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct X87Register
+{
+    public ulong Significand;
+    public ushort SignExponent;
+}
+
+/// <summary>Eight x87 registers by physical number (R0 to R7); ST(i) is R[(TOP + i) &amp; 7].</summary>
+[InlineArray(8)]
+internal struct X87File
+{
+    private X87Register _first;
+}
+
+/// <summary>The x87 unit (Intel SDM vol. 1, 8.1).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct X87State
+{
+    public X87File Registers;
+    public ushort Control;
+
+    /// <summary>The status word without TOP, which is in <see cref="Top"/>.</summary>
+    public ushort Status;
+
+    /// <summary>Bit i set: physical register i is in use (the FXSAVE abridged form).</summary>
+    public byte Tags;
+    public byte Top;
+    public ushort LastOpcode;
+    public ushort LastCs, LastDs;
+    public ulong LastIp, LastDp;
+}

@@ -1,0 +1,144 @@
+using Vmm.Core.Backends;
+using Vmm.Core.X86;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>What other threads ask of this processor, served between two blocks.</summary>
+internal sealed partial class Vcpu
+{
+    public const int EventKick = 1, EventInterrupt = 2, EventInvalidate = 4, EventInit = 8, EventStartup = 16, EventNmi = 32;
+
+    private volatile bool _externalInterrupt;
+    private int _startupVector;
+    private bool _nmiPending;
+    private bool _nmiBlocked;
+
+    /// <summary>Running, halted, or waiting for INIT or SIPI.</summary>
+    public MpState Activity { get; set; }
+
+    /// <summary>NMIs wait until IRET clears this.</summary>
+    public bool NmiBlocked { get => _nmiBlocked; set { _nmiBlocked = value; if (!value && _nmiPending) Signal(EventNmi); } }
+
+    /// <summary>The level of the 8259's INTR pin.</summary>
+    public bool ExternalInterrupt => _externalInterrupt;
+
+    /// <inheritdoc/>
+    public void Kick() => Signal(EventKick);
+
+    /// <inheritdoc/>
+    public void SetExternalInterrupt(bool level)
+    {
+        _externalInterrupt = level;
+        if (level) Wake(EventInterrupt);
+    }
+
+    /// <inheritdoc/>
+    public void InjectNmi() => Wake(EventNmi);
+
+    /// <summary>INIT, from another processor's local APIC.</summary>
+    public void RequestInit() => Wake(EventInit);
+
+    /// <summary>SIPI: ignored unless INIT came before.</summary>
+    public void RequestStartup(byte vector)
+    {
+        Volatile.Write(ref _startupVector, vector);
+        Wake(EventStartup);
+    }
+
+    /// <summary>The local APIC has something that may be deliverable.</summary>
+    public void RequestInterrupt() => Wake(EventInterrupt);
+
+    /// <summary>Asks for a look at an event at the next block end.</summary>
+    public void Signal(int bits) => Interlocked.Or(ref S.Events, bits);
+
+    /// <summary>As <see cref="Signal"/>, and if the processor is halted its runner is told to run it again.</summary>
+    private void Wake(int bits)
+    {
+        Signal(bits);
+        Woken?.Invoke();
+    }
+
+    /// <summary>Called from any thread when a halted processor has something to do.</summary>
+    public Action? Woken { get; set; }
+
+    /// <summary>After IF, TPR or the interrupt shadow changed: what was held back may be deliverable now.</summary>
+    public void InterruptsChanged()
+    {
+        if (_externalInterrupt || Apic.HasPending) Signal(EventInterrupt);
+    }
+
+    /// <summary>HLT (or MWAIT): waits unless something is there already.</summary>
+    public void Halt()
+    {
+        Activity = MpState.Halted;
+        Signal(EventInterrupt);
+    }
+
+    private VcpuStop? ServeEvents()
+    {
+        var events = Interlocked.Exchange(ref S.Events, 0);
+        if ((events & EventInvalidate) != 0) ServeInvalidations();
+        if ((events & EventNmi) != 0) _nmiPending = true;
+        if ((events & EventInit) != 0) ServeInit();
+        if ((events & EventStartup) != 0 && Activity == MpState.InitReceived) ServeStartup();
+        if (Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0)
+        {
+            if (_nmiPending && !_nmiBlocked)
+            {
+                (_nmiPending, _nmiBlocked) = (false, true);
+                Activity = MpState.Runnable;
+                DeliverInterrupt(Vector.NMI);
+            }
+            else if ((S.SystemFlags & Flags.IF) != 0 && NextInterrupt() is >= 0 and var vector)
+            {
+                Activity = MpState.Runnable;
+                DeliverInterrupt(vector);
+                // Another one may wait at a higher priority, or for IF to be set again.
+            }
+        }
+
+        if ((events & EventKick) != 0)
+        {
+            Counters.Kicks++;
+            return new VcpuStop(VcpuStopKind.Kicked);
+        }
+
+        if (Activity == MpState.Runnable) return null;
+        if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
+        if (S.Events != 0) return null;
+        Counters.Halts++;
+        RefillBudget();
+        return S.Events != 0 ? null : new VcpuStop(VcpuStopKind.Halted);
+    }
+
+    // The local APIC decides between its own interrupts and the 8259's, which comes in through LINT0.
+    private int NextInterrupt()
+    {
+        if (_externalInterrupt && Apic.AcceptsExternal) return Bus.AcknowledgeExternalInterrupt();
+        return Apic.TakeInterrupt();
+    }
+
+    private void ServeInit()
+    {
+        if (Activity == MpState.Uninitialized || Index != 0)
+        {
+            ResetByInit();
+            Activity = MpState.InitReceived;
+        }
+        else
+        {
+            ResetByInit();
+            Activity = MpState.Runnable;
+        }
+    }
+
+    private void ServeStartup()
+    {
+        ref var s = ref S;
+        var vector = (ushort)Volatile.Read(ref _startupVector);
+        s.Seg[1] = SegmentState.RealMode((ushort)(vector << 8)) with { Attributes = 0x9B };
+        s.Rip = 0;
+        Activity = MpState.Runnable;
+        UpdateMode();
+    }
+}

@@ -1,0 +1,82 @@
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>
+/// Drops of decoded code and of write permissions that other threads ask for. A request is served at the next block end, or
+/// before the processor next runs. Where the asker must know that no more direct writes happen (it is about to decode a
+/// page), it waits, serving its own requests meanwhile so that two processors can wait for each other.
+/// </summary>
+internal sealed partial class Vcpu
+{
+    private readonly Lock _requests = new();
+    private readonly List<ulong> _dropCode = [];
+    private bool _dropWrites;
+    private bool _flushAll;
+    private int _served;
+    private int _asked;
+
+    /// <summary>Whether a thread is inside <see cref="Run"/> and may be writing through its TLB.</summary>
+    private volatile bool _inside;
+
+    /// <summary>Asks for decoded code of a page to be dropped, and write permissions too.</summary>
+    public void RequestInvalidation(ulong gpa, bool dropWrites)
+    {
+        lock (_requests)
+        {
+            if (dropWrites) _dropWrites = true;
+            else _dropCode.Add(gpa);
+            _asked++;
+        }
+
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Asks for everything cached to be dropped: the memory map changed.</summary>
+    public void RequestFullFlush()
+    {
+        lock (_requests) _flushAll = true;
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Returns when this processor can no longer write to a host page without being seen.</summary>
+    public void WaitForInvalidation(Vcpu by, nint hostPage)
+    {
+        int ticket;
+        lock (_requests)
+        {
+            _dropWrites = true;
+            ticket = ++_asked;
+        }
+
+        Signal(EventInvalidate);
+        // SpinWait yields the core to the other processor's thread when it has to.
+        var spin = new SpinWait();
+        while (_inside && Volatile.Read(ref _served) - ticket < 0)
+        {
+            if ((Volatile.Read(ref by.S.Events) & EventInvalidate) != 0) by.ServeInvalidations(keepCode: true);
+            spin.SpinOnce(sleep1Threshold: -1);
+        }
+    }
+
+    private void ServeInvalidations(bool keepCode = false)
+    {
+        lock (_requests)
+        {
+            if (_flushAll && !keepCode)
+            {
+                _flushAll = false;
+                _lastRegion = null;
+                _tlb.FlushAll();
+                _blocks.Clear();
+            }
+
+            if (_dropWrites) _tlb.FlushWrites(0);
+            _dropWrites = false;
+            foreach (var gpa in _dropCode) _blocks.DropPage(gpa);
+            _dropCode.Clear();
+            Volatile.Write(ref _served, _asked);
+        }
+
+        if (keepCode && !_flushAll) return;
+        if (_flushAll) Signal(EventInvalidate);
+    }
+}

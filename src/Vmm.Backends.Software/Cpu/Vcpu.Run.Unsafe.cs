@@ -1,0 +1,304 @@
+using System.Runtime.CompilerServices;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
+using Vmm.Core.Backends;
+using Vmm.Core.Memory;
+using static Vmm.Backends.Software.Cpu.ControlBits;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>The inner loop: from block to block until something else must be done.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>Instructions between two looks at the clock in counted time, and the longest chain in real time.</summary>
+    private const long LongBudget = 1 << 24;
+
+    private readonly BlockCache _blocks;
+    private readonly BlockBuilder _builder;
+    private readonly byte[] _bytes = new byte[32];
+    private Block* _current;
+    private long _budgetGiven;
+    private ulong _retired;
+
+    /// <inheritdoc/>
+    public ulong InstructionsRetired => Volatile.Read(ref _retired) + (ulong)(Volatile.Read(ref _budgetGiven) - Volatile.Read(ref S.Budget));
+
+    /// <inheritdoc/>
+    public VcpuStop Run()
+    {
+        _inside = true;
+        Interlocked.MemoryBarrier();
+        try
+        {
+            return RunInside();
+        }
+        finally
+        {
+            _inside = false;
+        }
+    }
+
+    private VcpuStop RunInside()
+    {
+        while (true)
+        {
+            if (S.Events != 0 || Activity != Core.X86.MpState.Runnable)
+            {
+                if (ServeEvents() is { } stop) return stop;
+            }
+
+            if (S.Budget < 0) RefillBudget();
+            ref var op = ref Lookup();
+            if (!Unsafe.IsNullRef(ref op)) Execute(ref op);
+            if (S.FaultVector >= 0) DeliverFault();
+            if (_shutdown)
+            {
+                return new VcpuStop(VcpuStopKind.Shutdown);
+            }
+
+            if (_debugStop)
+            {
+                _debugStop = false;
+                return new VcpuStop(VcpuStopKind.Debug);
+            }
+        }
+    }
+
+    /// <summary>Goes on at <see cref="CpuState.Rip"/>, without leaving the chain if nothing waits and the block is known.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ref Op Continue()
+    {
+        ref var s = ref S;
+        if (((uint)(s.Budget >> 63) | (uint)Volatile.Read(ref s.Events)) != 0) return ref Leave();
+        return ref Enter();
+    }
+
+    /// <summary>Goes on at <see cref="CpuState.Rip"/> whatever waits: after STI and MOV SS.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ref Op Enter()
+    {
+        ref var s = ref S;
+        var rip = s.Rip;
+        var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
+        // SAFETY: Slot is below the array's size; entries hold blocks that live until the jump cache is cleared with them.
+        ref var entry = ref _blocks.Jumps[BlockCache.Slot(key)];
+        if (entry.Key != key) return ref Lookup();
+        var block = entry.Block;
+        if (rip + (uint)block->Bytes - 1 > s.CodeLimit) return ref Lookup();
+        s.Gpr[17] = rip;
+        s.Budget -= block->Count;
+        _current = block;
+        return ref BlockCache.First(block);
+    }
+
+    /// <summary>Records a fault; always false, so that a <c>Try...</c> can return it.</summary>
+    public bool Raise(int vector, uint error)
+    {
+        S.FaultVector = vector;
+        S.FaultError = error;
+        return false;
+    }
+
+    /// <summary>Ends the chain at an instruction whose fault has been recorded: nothing of it has happened.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public ref Op Fault(ref Op op)
+    {
+        Rewind(ref op);
+        return ref Leave();
+    }
+
+    /// <summary>Records a fault of an instruction and ends the chain there.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public ref Op Fault(ref Op op, int vector, uint error = 0)
+    {
+        Raise(vector, error);
+        Rewind(ref op);
+        return ref Leave();
+    }
+
+    /// <summary>Makes RIP and the instruction count those of just before an instruction of the current block.</summary>
+    public void Rewind(ref Op op)
+    {
+        S.Rip = RipOf(ref op);
+        S.Budget += _current->Count - IndexOf(ref op);
+    }
+
+    /// <summary>Instructions retired before this one, exactly.</summary>
+    public ulong RetiredBefore(ref Op op) => _retired + (ulong)(_budgetGiven - S.Budget - (_current->Count - IndexOf(ref op)));
+
+    private int IndexOf(ref Op op) => (int)(Unsafe.ByteOffset(ref BlockCache.First(_current), ref op) / sizeof(Op));
+
+    private void RefillBudget()
+    {
+        _retired += (ulong)(_budgetGiven - S.Budget);
+        var clock = Partition.Clock;
+        var budget = LongBudget;
+        if (clock.IsCounted)
+        {
+            clock.Advance((long)_retired * clock.NanosecondsPerInstruction + _countedOffset);
+            if (clock.NextDeadline != long.MaxValue) budget = Math.Clamp((clock.NextDeadline - clock.Now) / clock.NanosecondsPerInstruction, 0, LongBudget);
+        }
+
+        _budgetGiven = S.Budget = budget;
+    }
+
+    /// <summary>Counted time: brings the clock up to an instruction before it reads or drives a device.</summary>
+    public void SyncClock(ref Op op)
+    {
+        var clock = Partition.Clock;
+        if (!clock.IsCounted) return;
+        clock.Advance((long)RetiredBefore(ref op) * clock.NanosecondsPerInstruction + _countedOffset);
+        // A deadline that the instruction sets may be nearer than the budget: look around at the end of this block.
+        _retired += (ulong)(_budgetGiven - S.Budget);
+        _budgetGiven = S.Budget = -1;
+        _budgetGiven = -1;
+    }
+
+    /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private ref Op Lookup()
+    {
+        ref var s = ref S;
+        var rip = s.Rip;
+        if (rip > s.CodeLimit)
+        {
+            Raise(Vector.GP, 0);
+            return ref Leave();
+        }
+
+        if ((s.Mode & CpuMode.Step) != 0 && InstructionBreakpoint(rip)) return ref Leave();
+        var linear = rip + s.Seg[1].Base;
+        var mode64 = (s.Mode & CpuMode.CodeMask) == CpuMode.Code64;
+        if (!mode64) linear = (uint)linear;
+        var view = s.Cpl == 3 ? Tlb.User : Tlb.Supervisor;
+        if (!TryTranslate(linear, Access.Fetch, view, out var gpa, out _)) return ref Leave();
+        var block = _blocks.Find(gpa, s.Mode);
+        if (block == null || rip + (uint)block->Bytes - 1 > s.CodeLimit)
+        {
+            block = Decode(rip, linear, gpa, view);
+            if (block == null) return ref Leave();
+        }
+
+        if (block != _scratch)
+        {
+            var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
+            _blocks.Jumps[BlockCache.Slot(key)] = new BlockCache.JumpEntry { Key = key, Block = block };
+        }
+
+        s.Gpr[17] = rip;
+        s.Budget -= block->Count;
+        _current = block;
+        return ref BlockCache.First(block);
+    }
+
+    private readonly Block* _scratch;
+
+    private Block* Decode(ulong rip, ulong linear, ulong gpa, int view)
+    {
+        ref var s = ref S;
+        var left = 4096 - (int)(linear & 0xFFF);
+        if (s.CodeLimit - rip < (uint)left) left = (int)(s.CodeLimit - rip) + 1;
+        var region = Partition.Memory.Find(gpa);
+        if (region is not null)
+        {
+            // Mark first, read afterwards: a write from now on drops what is decoded.
+            if ((region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) == 0) Partition.WatchCode(this, region, gpa & ~0xFFFUL);
+            // SAFETY: left does not pass the end of the page, which is inside the region.
+            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (gpa - region.Start), left);
+            var ops = _builder.Build(code, s.Mode, false);
+            if (ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops);
+        }
+
+        return DecodeAcross(rip, linear, gpa, left, view);
+    }
+
+    // One instruction that lies across a page end, or in I/O memory: fetched byte by byte and never kept.
+    private Block* DecodeAcross(ulong rip, ulong linear, ulong gpa, int left, int view)
+    {
+        ref var s = ref S;
+        var have = Math.Min(left, 15);
+        FetchPhysical(gpa, _bytes.AsSpan(0, have));
+        var ops = _builder.Build(_bytes.AsSpan(0, have), s.Mode, true);
+        if (ops.Length == 0 && have < 15)
+        {
+            if (rip + (uint)have > s.CodeLimit || rip + (uint)have < rip)
+            {
+                Raise(Vector.GP, 0);
+                return null;
+            }
+
+            var next = linear + (uint)have;
+            if ((s.Mode & CpuMode.CodeMask) != CpuMode.Code64) next = (uint)next;
+            if (!TryTranslate(next, Access.Fetch, view, out var second, out _)) return null;
+            var more = (int)Math.Min((ulong)(15 - have), s.CodeLimit - rip - (uint)have + 1);
+            if (more <= 0 || more > 15 - have) more = 15 - have;
+            FetchPhysical(second, _bytes.AsSpan(have, more));
+            ops = _builder.Build(_bytes.AsSpan(0, have + more), s.Mode, true);
+        }
+
+        if (ops.Length == 0)
+        {
+            Raise(Vector.GP, 0);
+            return null;
+        }
+
+        *_scratch = new Block { Physical = gpa, Mode = s.Mode, Count = _builder.Count, Bytes = _builder.Bytes, Ops = ops.Length };
+        // SAFETY: the scratch block has room for one instruction and its closing op.
+        ops.CopyTo(new Span<Op>(_scratch + 1, 2));
+        return _scratch;
+    }
+
+    private void FetchPhysical(ulong gpa, Span<byte> bytes)
+    {
+        if (!Partition.Memory.TryRead(gpa, bytes)) ReadPhysicalIo(gpa, bytes);
+    }
+
+    /// <summary>Recomputes what is derived from CS, SS, CPL, CR0, CR4, EFER, XCR0, TF, AC and DR7.</summary>
+    public void UpdateMode()
+    {
+        ref var s = ref S;
+        ref var cs = ref s.Seg[1];
+        var vm86 = (s.SystemFlags & Flags.VM) != 0;
+        var isProtected = (s.Cr0 & Cr0Pe) != 0;
+        var long64 = (s.Efer & EferLma) != 0 && (cs.Attributes & 0x2000) != 0;
+        var mode = long64 ? CpuMode.Code64 : (cs.Attributes & 0x4000) != 0 && !vm86 ? CpuMode.Code32 : CpuMode.Code16;
+        if (s.Cpl == 3) mode |= CpuMode.User;
+        if ((s.SystemFlags & Flags.TF) != 0 || (s.Dr[7] & 0xFF) != 0) mode |= CpuMode.Step;
+        if ((s.Cr0 & (Cr0Em | Cr0Ts)) == 0 && (s.Cr4 & Cr4OsFxsr) != 0) mode |= CpuMode.Sse;
+        if ((s.Cr0 & Cr0Ts) == 0 && (s.Cr4 & Cr4OsXsave) != 0 && (s.Xcr0 & 6) == 6 && isProtected && !vm86) mode |= CpuMode.Avx;
+        s.Mode = mode;
+        s.CodeLimit = long64 ? ulong.MaxValue : cs.Limit;
+        s.StackMask = long64 ? ulong.MaxValue : (s.Seg[2].Attributes & 0x4000) != 0 && !vm86 ? uint.MaxValue : 0xFFFFu;
+        UpdateView();
+    }
+
+    /// <summary>Chooses the TLB set that the current privilege sees; cheap enough for STAC and CLAC.</summary>
+    public void UpdateView()
+    {
+        ref var s = ref S;
+        var ac = (s.SystemFlags & Flags.AC) != 0;
+        var view = s.Cpl == 3 ? Tlb.User : ac ? Tlb.SupervisorAc : Tlb.Supervisor;
+        if ((s.Cpl == 3 && ac && (s.Cr0 & Cr0Am) != 0) || DataBreakpointsOn) view = Tlb.Checked;
+        _view = view;
+        _reads = _tlb.Reads(view);
+        _writes = _reads + Tlb.Size;
+    }
+
+    /// <summary>After CR0, CR3, CR4, EFER or PKRU changed what addresses mean.</summary>
+    public void FlushTranslations(bool global)
+    {
+        if (global) _tlb.FlushAll();
+        else _tlb.FlushNonGlobal();
+        _blocks.ClearJumps();
+    }
+
+    /// <summary>INVLPG.</summary>
+    public void FlushPage(ulong linear)
+    {
+        _tlb.FlushPage(linear);
+        _blocks.ClearJumps();
+    }
+
+    private int _view;
+    private readonly Tlb _tlb = new();
+}

@@ -1,0 +1,61 @@
+using System.Runtime.InteropServices;
+using Vmm.Core.X86;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>All state in and out of the engine-neutral form.</summary>
+internal sealed partial class Vcpu
+{
+    /// <inheritdoc/>
+    public void GetState(VcpuState state)
+    {
+        ref var s = ref S;
+        for (var i = 0; i < 16; i++) state.Gpr[i] = s.Gpr[i];
+        (state.Rip, state.Rflags) = (s.Rip, s.Rflags);
+        for (var i = 0; i < 6; i++) state.Segments[i] = s.Seg[i];
+        (state.Ldt, state.Tr) = (s.Seg[6], s.Seg[7]);
+        (state.Gdt, state.Idt) = (new DescriptorTable(s.GdtBase, (ushort)s.GdtLimit), new DescriptorTable(s.IdtBase, (ushort)s.IdtLimit));
+        (state.Cr0, state.Cr2, state.Cr3, state.Cr4, state.Cr8) = (s.Cr0, s.Cr2, s.Cr3, s.Cr4, Apic.Tpr >> 4);
+        (state.Xcr0, state.Efer, state.ApicBase) = (s.Xcr0, s.Efer, Apic.Base);
+        for (var i = 0; i < 8; i++) state.Debug[i] = s.Dr[i];
+        Pdptes.CopyTo(state.Pdptes, 0);
+        Apic.Save(state.Apic);
+        state.MpState = Activity;
+        (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, 0, _externalInterrupt);
+        (state.InjectedVector, state.InjectedType) = (-1, 0);
+    }
+
+    /// <inheritdoc/>
+    public void SetState(VcpuState state)
+    {
+        ref var s = ref S;
+        for (var i = 0; i < 16; i++) s.Gpr[i] = state.Gpr[i];
+        s.Rip = state.Rip;
+        s.SystemFlags = (state.Rflags & Flags.Defined & ~Flags.Arithmetic) | 2;
+        s.SetArithmetic(state.Rflags);
+        for (var i = 0; i < 6; i++) s.Seg[i] = state.Segments[i];
+        (s.Seg[6], s.Seg[7]) = (state.Ldt, state.Tr);
+        (s.GdtBase, s.GdtLimit, s.IdtBase, s.IdtLimit) = (state.Gdt.Base, state.Gdt.Limit, state.Idt.Base, state.Idt.Limit);
+        (s.Cr0, s.Cr2, s.Cr3, s.Cr4) = (state.Cr0, state.Cr2, state.Cr3, state.Cr4);
+        (s.Xcr0, s.Efer) = (state.Xcr0, state.Efer);
+        for (var i = 0; i < 8; i++) s.Dr[i] = state.Debug[i];
+        state.Pdptes.CopyTo(Pdptes, 0);
+        s.Cpl = (s.Cr0 & ControlBits.Cr0Pe) == 0 ? 0 : (state.Rflags & Flags.VM) != 0 ? 3 : state.Segments[2].IsPresent ? state.Segments[2].Dpl : state.Segments[1].Selector & 3;
+        Apic.Base = state.ApicBase;
+        Apic.Load(state.Apic);
+        Apic.Tpr = state.Cr8 << 4;
+        Activity = state.MpState;
+        (_nmiPending, _nmiBlocked, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.ExternalInterrupt);
+        s.FaultVector = -1;
+        _shutdown = false;
+        FlushTranslations(true);
+        UpdateMode();
+        Signal(EventInterrupt);
+    }
+
+    private void ResetByInit()
+    {
+        var state = new VcpuState { ApicBase = Apic.Base };
+        SetState(state);
+    }
+}

@@ -1,0 +1,26 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Backends.Software.Decode;
+
+/// <summary>The header of a run of decoded instructions in native memory; its <see cref="Op"/>s follow it.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct Block
+{
+    /// <summary>Guest-physical address of the first byte.</summary>
+    public ulong Physical;
+
+    /// <summary>The next block that starts in the same physical page.</summary>
+    public Block* PageNext;
+
+    /// <summary>The <see cref="Cpu.CpuMode"/> it was decoded for.</summary>
+    public uint Mode;
+
+    /// <summary>Guest instructions; one closing <see cref="Op"/> more may follow.</summary>
+    public int Count;
+
+    /// <summary>Bytes of guest code.</summary>
+    public int Bytes;
+
+    /// <summary>All <see cref="Op"/>s.</summary>
+    public int Ops;
+}

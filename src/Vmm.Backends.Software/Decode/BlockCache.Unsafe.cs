@@ -1,0 +1,115 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Backends.Software.Decode;
+
+/// <summary>
+/// The decoded code of one vCPU: blocks by guest-physical address and mode, and a direct-mapped cache in front of them by
+/// linear address. Blocks live in native memory until the cache is full and everything is dropped. A block whose bytes
+/// changed is not freed but made stale: every instruction in it becomes one that leaves, so that even the block being
+/// executed stops at its next instruction.
+/// </summary>
+internal sealed unsafe class BlockCache : IDisposable
+{
+    /// <summary>Entries of the cache by linear address.</summary>
+    public const int JumpSize = 8192;
+
+    private const int ChunkSize = 1 << 20;
+    private const int MaximumChunks = 64;
+
+    private readonly Dictionary<ulong, nint> _blocks = [];
+    private readonly Dictionary<ulong, nint> _pages = [];
+    private readonly List<nint> _chunks = [];
+    private readonly nint _stale;
+    private int _used = ChunkSize;
+    private JumpEntry* _jumps;
+
+    /// <param name="stale">The handler that leaves a stale block.</param>
+    public BlockCache(nint stale)
+    {
+        _stale = stale;
+        _jumps = (JumpEntry*)NativeMemory.AlignedAlloc(JumpSize * (nuint)sizeof(JumpEntry), 64);
+        ClearJumps();
+    }
+
+    /// <summary>The cache by linear address; an entry holds if its key is the linear address shifted left by the mode's bits, with the mode.</summary>
+    public JumpEntry* Jumps => _jumps;
+
+    /// <summary>Where a key is looked up.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static nuint Slot(ulong key) => (nuint)((key >> 6) ^ (key >> 18)) & (JumpSize - 1);
+
+    /// <summary>The first instruction of a block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ref Op First(Block* block) => ref Unsafe.AsRef<Op>(block + 1);
+
+    /// <summary>Finds a block, or null.</summary>
+    public Block* Find(ulong gpa, uint mode) => _blocks.TryGetValue(Key(gpa, mode), out var block) ? (Block*)block : null;
+
+    /// <summary>Keeps a block. Everything else may be dropped first, so no block may be in use.</summary>
+    public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops)
+    {
+        var size = sizeof(Block) + ops.Length * sizeof(Op);
+        if (_used + size > ChunkSize)
+        {
+            if (_chunks.Count == MaximumChunks) Clear();
+            _chunks.Add((nint)NativeMemory.AlignedAlloc(ChunkSize, 64));
+            _used = 0;
+        }
+
+        // SAFETY: the chunk has room for the block, as was just checked; blocks have at most a few dozen instructions.
+        var block = (Block*)(_chunks[^1] + _used);
+        _used += (size + 15) & ~15;
+        _pages.TryGetValue(gpa >> 12, out var next);
+        *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length };
+        ops.CopyTo(new Span<Op>(block + 1, ops.Length));
+        _pages[gpa >> 12] = (nint)block;
+        _blocks[Key(gpa, mode)] = (nint)block;
+        return block;
+    }
+
+    /// <summary>Makes all blocks that start in a physical page stale.</summary>
+    public void DropPage(ulong gpa)
+    {
+        if (!_pages.Remove(gpa >> 12, out var first)) return;
+        for (var block = (Block*)first; block != null; block = block->PageNext)
+        {
+            _blocks.Remove(Key(block->Physical, block->Mode));
+            foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
+        }
+    }
+
+    /// <summary>Forgets which linear addresses lead where.</summary>
+    public void ClearJumps()
+    {
+        for (var i = 0; i < JumpSize; i++) _jumps[i].Key = ulong.MaxValue;
+    }
+
+    /// <summary>Drops everything. No block may be in use.</summary>
+    public void Clear()
+    {
+        _blocks.Clear();
+        _pages.Clear();
+        foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
+        _chunks.Clear();
+        _used = ChunkSize;
+        ClearJumps();
+    }
+
+    public void Dispose()
+    {
+        Clear();
+        NativeMemory.AlignedFree(_jumps);
+        _jumps = null;
+    }
+
+    private static ulong Key(ulong gpa, uint mode) => (gpa << Cpu.CpuMode.Bits) | mode;
+
+    /// <summary>An entry of the cache by linear address.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct JumpEntry
+    {
+        public ulong Key;
+        public Block* Block;
+    }
+}

@@ -1,0 +1,11 @@
+using Iced.Intel;
+using Vmm.Backends.Software.Decode;
+
+namespace Vmm.Backends.Software.Interpret;
+
+/// <summary>Instruction group.</summary>
+internal static class X87Ops
+{
+    /// <summary>Binds the group's instructions.</summary>
+    public static bool TryBind(in Instruction instruction, uint mode, ref Op op) => false;
+}

@@ -1,0 +1,123 @@
+using System.Collections.Immutable;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Core.Backends;
+using Vmm.Core.Buses;
+using Vmm.Core.Memory;
+using Vmm.Core.Time;
+using Vmm.Core.X86;
+
+namespace Vmm.Backends.Software;
+
+/// <summary>The software CPU's side of one machine: its processors, and what they share.</summary>
+internal sealed class SoftwarePartition : IPartition
+{
+    private readonly ImmutableArray<Vcpu> _vcpus;
+
+    public SoftwarePartition(PartitionOptions options)
+    {
+        (Bus, Clock, Model) = (options.Bus, options.Clock, options.CpuModel);
+        _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
+        Vcpus = [.. _vcpus];
+        Memory.CodeWritten += InvalidateCodeFromHost;
+        Memory.RegionAdded += RegionsChanged;
+        Memory.RegionRemoved += RegionsChanged;
+    }
+
+    public SystemBus Bus { get; }
+
+    public GuestMemory Memory => Bus.Memory;
+
+    public VmClock Clock { get; }
+
+    public CpuModel Model { get; }
+
+    /// <inheritdoc/>
+    public HypervisorCapabilities Capabilities => SoftwareHypervisor.Capabilities;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<IVcpu> Vcpus { get; }
+
+    /// <summary>The processors.</summary>
+    public ImmutableArray<Vcpu> Processors => _vcpus;
+
+    /// <summary>Held during a LOCKed operation that host atomics cannot do: across pages, or on I/O.</summary>
+    public Lock SplitLock { get; } = new();
+
+    /// <summary>Held during a 16-byte compare-exchange.</summary>
+    public Lock WideLock { get; } = new();
+
+    /// <inheritdoc/>
+    public void SignalMsi(MsiMessage message) { }
+
+    /// <inheritdoc/>
+    public void SetDirtyLog(MemoryRegion region, bool enabled)
+    {
+        for (ulong page = 0; page < region.Length / MemoryRegion.PageSize; page++)
+        {
+            if (enabled) region.SetFlags(page, PageFlags.Clean);
+            else region.ClearFlags(page, PageFlags.Clean);
+        }
+
+        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(0, dropWrites: true);
+    }
+
+    /// <inheritdoc/>
+    public void CollectDirty(MemoryRegion region, Span<ulong> pages)
+    {
+        var any = false;
+        for (ulong page = 0; page < region.Length / MemoryRegion.PageSize; page++)
+        {
+            if ((region.GetFlags(page) & PageFlags.Clean) != 0) continue;
+            region.SetFlags(page, PageFlags.Clean);
+            pages[(int)(page / 64)] |= 1UL << (int)(page % 64);
+            any = true;
+        }
+
+        if (!any) return;
+        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(0, dropWrites: true);
+    }
+
+    /// <summary>A processor is about to decode code from a page: from now on writes to it are seen.</summary>
+    public void WatchCode(Vcpu by, MemoryRegion region, ulong gpa)
+    {
+        region.SetFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+        var host = region.HostAddress + (nint)(gpa - region.Start);
+        by.DropWrites(host);
+        foreach (var other in _vcpus)
+        {
+            if (other != by) other.WaitForInvalidation(by, host);
+        }
+    }
+
+    /// <summary>A page with decoded code is being written: every processor drops that code, the writer at once.</summary>
+    public void InvalidateCode(Vcpu by, MemoryRegion region, ulong gpa)
+    {
+        foreach (var other in _vcpus)
+        {
+            if (other != by) other.RequestInvalidation(gpa, dropWrites: false);
+        }
+
+        region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+        by.DropCode(gpa);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Memory.CodeWritten -= InvalidateCodeFromHost;
+        Memory.RegionAdded -= RegionsChanged;
+        Memory.RegionRemoved -= RegionsChanged;
+        foreach (var vcpu in _vcpus) vcpu.Dispose();
+    }
+
+    private void InvalidateCodeFromHost(ulong gpa)
+    {
+        if (Memory.Find(gpa) is { } region) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(gpa, dropWrites: false);
+    }
+
+    private void RegionsChanged(MemoryRegion region)
+    {
+        foreach (var vcpu in _vcpus) vcpu.RequestFullFlush();
+    }
+}
