@@ -33,7 +33,7 @@ internal sealed class ElfImage
     }
 
     /// <summary>Whether the bytes claim to be ELF.</summary>
-    public static bool IsMatch(ReadOnlySpan<byte> bytes) => bytes.StartsWith("\x7fELF"u8);
+    public static bool IsMatch(ReadOnlySpan<byte> bytes) => bytes.StartsWith("\u007fELF"u8);
 
     /// <summary>The class (32 or 64) and machine of what claims to be ELF; zeros if it is too short to say.</summary>
     public static (int Bits, ushort Machine) Identify(ReadOnlySpan<byte> bytes) =>
@@ -155,7 +155,7 @@ internal sealed class ElfImage
         }
 
         if (s.MemorySize < s.FileSize) throw Image.Error($"{s.Name}, p_memsz", $"0x{s.MemorySize:x} bytes in memory are fewer than the 0x{s.FileSize:x} in the file; the file is damaged, get it again.");
-        if (s.MemorySize > ulong.MaxValue - s.PhysicalAddress) throw Image.Error($"{s.Name}, p_paddr", $"0x{s.PhysicalAddress:x} plus p_memsz 0x{s.MemorySize:x} passes 2^64; the file is damaged, get it again.");
+        if (s.MemorySize > (Is64Bit ? ulong.MaxValue : uint.MaxValue) - s.PhysicalAddress) throw Image.Error($"{s.Name}, p_paddr", $"0x{s.PhysicalAddress:x} plus p_memsz 0x{s.MemorySize:x} passes 2^{(Is64Bit ? 64 : 32)}; the file is damaged, get it again.");
         if (s.MemorySize == 0) return;
         if (Segments.Count == MaxSegments) throw Image.Error(s.Name, $"more than {MaxSegments} loadable segments are not supported; link the kernel with fewer.");
         Segments.Add(s);
