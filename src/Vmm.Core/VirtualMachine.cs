@@ -56,7 +56,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
             var state = new VcpuState();
             options.Loader.Load(boot, state);
             Partition.Vcpus[0].SetState(state);
-            _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, _gate, v))];
+            var share = ShareKeeper.Create(options.Share);
+            _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, _gate, v, share))];
         }
         catch
         {

@@ -8,16 +8,31 @@ namespace Vmm.Core.Execution;
 /// The one outer loop: runs a vCPU on a thread of its own and decides what follows each stop. A halted vCPU waits on a signal
 /// that every kick sets; the backend kicks a halted vCPU itself when an interrupt comes for it.
 /// </summary>
-internal sealed class VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vcpu)
+internal sealed class VcpuRunner
 {
+    private readonly VirtualMachine _machine;
+    private readonly VcpuGate _gate;
+    private readonly IVcpu _vcpu;
     private readonly AlarmSignal _wake = AlarmSignal.Create();
+    private readonly VcpuLease? _lease;
     private readonly Lock _kicks = new();
     private Thread? _thread;
     private bool _gone;
 
+    /// <summary>Makes the runner of one vCPU; its thread is not started.</summary>
+    /// <param name="machine">Told how it ends.</param>
+    /// <param name="gate">The machine's gate.</param>
+    /// <param name="vcpu">What is run.</param>
+    /// <param name="share">The machine's CPU share, or null for all there is.</param>
+    public VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vcpu, ShareKeeper? share)
+    {
+        (_machine, _gate, _vcpu) = (machine, gate, vcpu);
+        if (share is not null) _lease = new VcpuLease(share, _wake, Kick);
+    }
+
     public void Start()
     {
-        _thread = new Thread(Loop) { IsBackground = true, Name = $"{machine.Name}-vcpu{vcpu.Index}" };
+        _thread = new Thread(Loop) { IsBackground = true, Name = $"{_machine.Name}-vcpu{_vcpu.Index}" };
         try
         {
             _thread.Start();
@@ -35,7 +50,7 @@ internal sealed class VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vc
         lock (_kicks)
         {
             if (_gone) return;
-            vcpu.Kick();
+            _vcpu.Kick();
             _wake.Set();
         }
     }
@@ -52,12 +67,13 @@ internal sealed class VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vc
 
         // A kick may come from anybody at any time; none may reach a vCPU that is about to be freed.
         lock (_kicks) _gone = true;
+        _lease?.Dispose();
         _wake.Dispose();
     }
 
     private void Loop()
     {
-        while (gate.Enter())
+        while (Enter())
         {
             try
             {
@@ -65,18 +81,37 @@ internal sealed class VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vc
             }
             catch (Exception e)
             {
-                machine.End(new MachineExit(MachineExitKind.Failed, Error: e));
+                _machine.End(new MachineExit(MachineExitKind.Failed, Error: e));
             }
         }
     }
 
+    private bool Enter()
+    {
+        if (_gate.IsOpen) return true;
+        _lease?.Abandon();
+        return _gate.Enter();
+    }
+
     private void RunOnce()
     {
-        if (machine.Clock.IsCounted) machine.Inlets.Drain();
+        if (_machine.Clock.IsCounted) _machine.Inlets.Drain();
 
         // A kick from before this line is still known to the backend and ends the run at once, so forgetting its wake-up loses nothing.
         _wake.Reset();
-        var stop = vcpu.Run();
+        if (_lease is not null && !_lease.Begin(_gate)) return;
+        VcpuStop stop = default;
+        var goesOn = false;
+        try
+        {
+            stop = _vcpu.Run();
+            goesOn = stop.Kind is VcpuStopKind.Kicked;
+        }
+        finally
+        {
+            _lease?.End(goesOn);
+        }
+
         switch (stop.Kind)
         {
             case VcpuStopKind.Kicked:
@@ -85,22 +120,22 @@ internal sealed class VcpuRunner(VirtualMachine machine, VcpuGate gate, IVcpu vc
                 WaitForInterrupt();
                 break;
             case VcpuStopKind.Shutdown:
-                machine.End(new MachineExit(MachineExitKind.TripleFault));
+                _machine.End(new MachineExit(MachineExitKind.TripleFault));
                 break;
             case VcpuStopKind.Debug:
-                machine.OnDebugStop(vcpu);
+                _machine.OnDebugStop(_vcpu);
                 break;
             case VcpuStopKind.Failed:
-                throw new HypervisorException($"vCPU {vcpu.Index} run", 0, stop.Reason ?? "the backend gave no reason");
+                throw new HypervisorException($"vCPU {_vcpu.Index} run", 0, stop.Reason ?? "the backend gave no reason");
             default:
-                throw new InvalidOperationException($"vCPU {vcpu.Index} stopped with the unknown kind {stop.Kind}.");
+                throw new InvalidOperationException($"vCPU {_vcpu.Index} stopped with the unknown kind {stop.Kind}.");
         }
     }
 
     private void WaitForInterrupt()
     {
-        if (!gate.IsOpen) return;
-        if (machine.Clock is { IsCounted: true, NextDeadline: not long.MaxValue } clock)
+        if (!_gate.IsOpen) return;
+        if (_machine.Clock is { IsCounted: true, NextDeadline: not long.MaxValue } clock)
         {
             // Waiting takes no host time: the only thing that can wake this vCPU by itself is the next timer.
             clock.Advance(clock.NextDeadline);

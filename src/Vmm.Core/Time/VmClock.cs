@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace Vmm.Core.Time;
 
 /// <summary>
@@ -11,8 +9,6 @@ public sealed class VmClock : IDisposable
 {
     /// <summary>The frequency of the guest's TSC, in Hz: one tick a nanosecond, so that conversions are exact.</summary>
     public const long TscFrequency = 1_000_000_000;
-
-    private const long Nanosecond = 1_000_000_000;
 
     private readonly Lock _lock = new();
     private readonly List<VmTimer> _armed = new(8);
@@ -186,11 +182,8 @@ public sealed class VmClock : IDisposable
         _thread.Start(this);
     }
 
-    private long HostNanoseconds()
-    {
-        var (ticks, frequency) = _isSystemTime ? (Stopwatch.GetTimestamp(), Stopwatch.Frequency) : (_time.GetTimestamp(), _time.TimestampFrequency);
-        return frequency == Nanosecond ? ticks : ticks / frequency * Nanosecond + ticks % frequency * Nanosecond / frequency;
-    }
+    private long HostNanoseconds() =>
+        _isSystemTime ? HostClock.Nanoseconds : HostClock.Scale(_time.GetTimestamp(), _time.TimestampFrequency);
 
     private void Work()
     {
