@@ -227,7 +227,11 @@ public sealed partial class VirtualMachine
     private void FreeAfterEnd()
     {
         _completion.Task.GetAwaiter().GetResult();
+
+        // An operation that has begun (reading state at rest, say) still uses what is about to be freed.
+        _operations.Wait();
         Free();
+        _operations.Release();
         _freed.SetResult();
     }
 
@@ -235,7 +239,9 @@ public sealed partial class VirtualMachine
     {
         // Forced onto the pool: the caller may be a thread of the machine, which Free waits for.
         await _completion.Task.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        await _operations.WaitAsync().ConfigureAwait(false);
         Free();
+        _operations.Release();
         _freed.SetResult();
     }
 

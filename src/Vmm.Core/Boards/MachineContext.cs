@@ -3,6 +3,7 @@ using Vmm.Core.Backends;
 using Vmm.Core.Buses;
 using Vmm.Core.Devices;
 using Vmm.Core.Memory;
+using Vmm.Core.State;
 using Vmm.Core.Time;
 
 namespace Vmm.Core.Boards;
@@ -52,9 +53,10 @@ public sealed class MachineContext
     /// <summary>Makes a device part of the machine: it is reset, saved, loaded and disposed with it.</summary>
     /// <param name="name">A name unique within the machine, part of the snapshot format.</param>
     /// <param name="device">The device.</param>
-    /// <exception cref="ArgumentException">The name is taken.</exception>
+    /// <exception cref="ArgumentException">The name is taken, or one of "clock", "memory" and "vcpu" with a number.</exception>
     public void AddDevice(string name, IDevice device)
     {
+        if (MachineUnits.IsReserved(name)) throw new ArgumentException($"The name '{name}' is the machine's own; call the device something else.", nameof(name));
         if (_devices.Exists(d => d.Name == name)) throw new ArgumentException($"There is a device called '{name}' already; give each device a name of its own.", nameof(name));
         _devices.Add((name, device));
     }

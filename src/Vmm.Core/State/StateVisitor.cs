@@ -19,15 +19,24 @@ public abstract class StateVisitor
     /// <param name="value">The field.</param>
     /// <param name="name">Filled in by the compiler: the field's expression, for dumps.</param>
     public void Field<T>(int tag, ref T value, [CallerArgumentExpression(nameof(value))] string name = "") where T : unmanaged =>
-        Visit(tag, name, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        Array(tag, new Span<T>(ref value), name);
 
     /// <summary>A field of fixed length: an array or buffer that exists already.</summary>
     /// <typeparam name="T">A blittable element type.</typeparam>
     /// <param name="tag">Its tag.</param>
     /// <param name="values">The elements.</param>
     /// <param name="name">Filled in by the compiler.</param>
-    public void Array<T>(int tag, Span<T> values, [CallerArgumentExpression(nameof(values))] string name = "") where T : unmanaged =>
-        Visit(tag, name, MemoryMarshal.AsBytes(values));
+    public void Array<T>(int tag, Span<T> values, [CallerArgumentExpression(nameof(values))] string name = "") where T : unmanaged
+    {
+        var bytes = MemoryMarshal.AsBytes(values);
+        Visit(tag, name, bytes, Unsafe.SizeOf<T>());
+
+        // A bool that is neither 0 nor 1 is true to some code and false to other; saved state is not to be trusted with that.
+        if (typeof(T) == typeof(bool) && IsLoading)
+        {
+            foreach (ref var value in bytes) value = value == 0 ? (byte)0 : (byte)1;
+        }
+    }
 
     /// <summary>A list of numbers whose length varies, bounded.</summary>
     /// <typeparam name="T">A blittable element type.</typeparam>
@@ -37,7 +46,7 @@ public abstract class StateVisitor
     /// <param name="name">Filled in by the compiler.</param>
     public abstract void List<T>(int tag, ref T[] list, int maximum, [CallerArgumentExpression(nameof(list))] string name = "") where T : unmanaged;
 
-    /// <summary>A part with fields of its own, whose tags are its own.</summary>
+    /// <summary>A part with fields of its own, whose tags are its own. After a load its <see cref="IStateful.OnStateLoaded"/> is called.</summary>
     /// <param name="tag">The part's tag.</param>
     /// <param name="part">The part.</param>
     /// <param name="name">Filled in by the compiler.</param>
@@ -47,5 +56,6 @@ public abstract class StateVisitor
     /// <param name="tag">Its tag.</param>
     /// <param name="name">Its name, for dumps and messages.</param>
     /// <param name="bytes">Its storage.</param>
-    protected abstract void Visit(int tag, string name, Span<byte> bytes);
+    /// <param name="elementSize">The size of one element of it, in bytes.</param>
+    protected abstract void Visit(int tag, string name, Span<byte> bytes, int elementSize);
 }

@@ -1,5 +1,6 @@
 using Vmm.Core.Backends;
 using Vmm.Core.Buses;
+using Vmm.Core.State;
 using Vmm.Core.Time;
 using Vmm.Core.X86;
 
@@ -124,9 +125,7 @@ public sealed class FakeVcpu(FakePartition partition, int index, Func<FakeVcpu, 
 
     private static void Copy(VcpuState from, VcpuState to)
     {
-        from.Gpr.CopyTo(to.Gpr, 0);
-        from.Segments.CopyTo(to.Segments, 0);
-        (to.Rip, to.Rflags, to.Cr0, to.Cr3, to.Cr4, to.Efer) = (from.Rip, from.Rflags, from.Cr0, from.Cr3, from.Cr4, from.Efer);
-        to.Msrs = [.. from.Msrs];
+        to.SetPowerOn();
+        StateReader.Load("vcpu", StateWriter.Save(from), to);
     }
 }
