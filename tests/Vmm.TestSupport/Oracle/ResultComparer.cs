@@ -180,8 +180,8 @@ public static class ResultComparer
         return names.Length == 0 ? "none" : names.TrimEnd();
     }
 
-    /// <summary>The bytes of a state image in memory that hold the last x87 instruction and data pointers, or are left as they were.</summary>
-    private readonly record struct ImageMask(int Start, int From, int To)
+    /// <summary>The bytes of a state image in memory that hold the last x87 instruction and data pointers, and MXCSR_MASK.</summary>
+    private readonly record struct ImageMask(int Start, int From, int To, bool HasMxcsrMask)
     {
         public static ImageMask Of(OracleCase subject)
         {
@@ -193,9 +193,9 @@ public static class ResultComparer
                 _ => (0, 0),
             };
             ulong address = to == 0 ? 0 : instruction.GetVirtualAddress(0, 0, new RegisterProvider(subject).Get);
-            return new ImageMask(to == 0 ? 0 : (int)(address - subject.DataAddress), from, to);
+            return new ImageMask(to == 0 ? 0 : (int)(address - subject.DataAddress), from, to, from == 6 && to == 24);
         }
 
-        public bool Covers(int offset) => offset - Start >= From && offset - Start < To;
+        public bool Covers(int offset) => (offset - Start >= From && offset - Start < To) || (HasMxcsrMask && offset - Start is >= 28 and < 32);
     }
 }
