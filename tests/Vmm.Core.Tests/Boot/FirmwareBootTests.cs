@@ -1,6 +1,8 @@
 using Vmm.Core.Boot;
+using Vmm.Core.Errors;
 using Vmm.Core.Memory;
 using Vmm.Core.X86;
+using Vmm.TestSupport.Machines;
 using Xunit;
 
 namespace Vmm.Core.Tests.Boot;
@@ -56,6 +58,37 @@ public sealed class FirmwareBootTests
         Assert.NotEqual(a.HostAddress, b.HostAddress);
         Assert.Single(builder.Parts);
         Assert.Empty(new VirtualMachineBuilder().WithFirmware(new byte[5]).Regions);
+    }
+
+    [Theory]
+    [InlineData(64 << 10, MemoryRegionKind.Rom)]
+    [InlineData(2 << 20, MemoryRegionKind.Ram)]
+    public void Machine_WithFirmware_HasItAtBothPlacesWhateverItsRam(int ram, MemoryRegionKind low)
+    {
+        var image = Image(192 << 10);
+        var builder = TestMachine.Builder(FakeHypervisor.Halted()).WithMemory((ulong)ram).WithFirmware(image);
+
+        for (var i = 0; i < 2; i++)
+        {
+            using var vm = builder.Build();
+            var state = new VcpuState();
+            vm.Partition.Vcpus[0].GetState(state);
+            var bytes = new byte[128 << 10];
+
+            Assert.True(vm.Memory.TryRead(0xFFFFFFFF - (uint)bytes.Length + 1, bytes));
+            Assert.Equal(image[^bytes.Length..], bytes);
+            Assert.True(vm.Memory.TryRead(0xE0000, bytes));
+            Assert.Equal(image[^bytes.Length..], bytes);
+            Assert.Equal((low, MemoryRegionKind.Rom), (vm.Memory.Find(0xFFFFF)!.Kind, vm.Memory.Find(0xFFFFFFFF)!.Kind));
+            Assert.Equal(0xFFFFFFF0UL, state.Segments[1].Base + state.Rip);
+        }
+    }
+
+    [Fact]
+    public void Machine_WithFirmwareOfAWrongSize_IsNotBuilt()
+    {
+        var e = Assert.Throws<VmmConfigurationException>(() => TestMachine.Builder(FakeHypervisor.Halted()).WithFirmware(new byte[70000]).Build());
+        Assert.Contains("no multiple of 65536", Assert.Single(e.Problems), StringComparison.Ordinal);
     }
 
     private static byte[] Image(int size)
