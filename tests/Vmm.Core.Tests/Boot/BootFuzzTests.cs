@@ -142,10 +142,25 @@ public sealed class BootFuzzTests
         foreach (var folder in new[] { cache, "/boot" })
         {
             var options = new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 4 };
-            if (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "vmlinuz*", options).FirstOrDefault() is { } found) return found;
+            if (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "*vmlinuz*", options).Order().FirstOrDefault(IsBzImage) is { } found) return found;
         }
 
         return null;
+    }
+
+    // Notes and partial downloads may lie beside a kernel under like names.
+    private static bool IsBzImage(string path)
+    {
+        Span<byte> start = stackalloc byte[1024];
+        try
+        {
+            using var file = File.OpenRead(path);
+            return file.ReadAtLeast(start, start.Length, throwOnEndOfStream: false) == start.Length && BzImage.IsMatch(start);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
     }
 
     /// <summary>RAM with guards: what the map does not call RAM, though memory is there, must keep its pattern.</summary>
