@@ -47,7 +47,33 @@ internal sealed class SoftwarePartition : IPartition
     public Lock WideLock { get; } = new();
 
     /// <inheritdoc/>
-    public void SignalMsi(MsiMessage message) { }
+    public void SignalMsi(MsiMessage message)
+    {
+        if (message.Address >> 20 != 0xFEE) return;
+        var destination = (uint)(message.Address >> 12) & 0xFF;
+        Send(destination, (message.Address & 4) != 0, false, (message.Data >> 8) & 7, (byte)message.Data, (message.Data & 0x8000) != 0, null);
+    }
+
+    /// <summary>Delivers an interrupt to the local APICs that a destination names. Any thread.</summary>
+    /// <param name="destination">APIC id or logical mask; all ones for all.</param>
+    /// <param name="logical">Logical destination mode.</param>
+    /// <param name="fromX2">32-bit destinations.</param>
+    /// <param name="mode">Delivery mode; 1 (lowest priority) goes to one processor only.</param>
+    /// <param name="vector">Vector.</param>
+    /// <param name="level">Level-triggered.</param>
+    /// <param name="except">A processor that does not get it.</param>
+    public void Send(uint destination, bool logical, bool fromX2, uint mode, byte vector, bool level, Vcpu? except)
+    {
+        Vcpu? lowest = null;
+        foreach (var vcpu in _vcpus)
+        {
+            if (vcpu == except || !vcpu.Apic.Matches(destination, logical, fromX2)) continue;
+            if (mode != 1) vcpu.Apic.Accept(mode, vector, level);
+            else if (lowest is null || vcpu.Apic.Priority < lowest.Apic.Priority) lowest = vcpu;
+        }
+
+        lowest?.Apic.Accept(0, vector, level);
+    }
 
     /// <inheritdoc/>
     public void SetDirtyLog(MemoryRegion region, bool enabled)

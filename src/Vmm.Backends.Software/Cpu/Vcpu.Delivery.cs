@@ -31,10 +31,8 @@ internal sealed partial class Vcpu
         var error = S.FaultError;
         S.FaultVector = -1;
         Counters.Exceptions++;
-        if (vector == Vector.DB) _debugStop |= HostOwnsDebug;
         // A fault's pushed flags have RF set, so that a breakpoint on the instruction does not fire again.
-        if (vector != Vector.DB || _debugFault) S.SystemFlags |= Flags.RF;
-        _debugFault = false;
+        if (vector != Vector.DB) S.SystemFlags |= Flags.RF;
         DeliverException(vector, error);
     }
 

@@ -48,19 +48,15 @@ internal sealed unsafe partial class Vcpu
             }
 
             if (S.Budget < 0) RefillBudget();
-            ref var op = ref Lookup();
-            if (!Unsafe.IsNullRef(ref op)) Execute(ref op);
-            if (S.FaultVector >= 0) DeliverFault();
-            if (_shutdown)
+            if ((S.Mode & CpuMode.Step) != 0) Step();
+            else
             {
-                return new VcpuStop(VcpuStopKind.Shutdown);
+                ref var op = ref Lookup();
+                if (!Unsafe.IsNullRef(ref op)) Execute(ref op);
             }
 
-            if (_debugStop)
-            {
-                _debugStop = false;
-                return new VcpuStop(VcpuStopKind.Debug);
-            }
+            if (S.FaultVector >= 0) DeliverFault();
+            if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
         }
     }
 
@@ -142,6 +138,20 @@ internal sealed unsafe partial class Vcpu
         _budgetGiven = S.Budget = budget;
     }
 
+    // One instruction with the debug checks before and after it. A budget of nothing makes the chain end behind it.
+    private void Step()
+    {
+        _retired += (ulong)(_budgetGiven - S.Budget);
+        _budgetGiven = S.Budget = 0;
+        var trap = (S.SystemFlags & Flags.TF) != 0;
+        if (InstructionBreakpoint()) return;
+        _dataHits = 0;
+        ref var op = ref Lookup();
+        if (Unsafe.IsNullRef(ref op)) return;
+        Execute(ref op);
+        if (S.FaultVector < 0) AfterStep(trap);
+    }
+
     /// <summary>Counted time: brings the clock up to an instruction before it reads or drives a device.</summary>
     public void SyncClock(ref Op op)
     {
@@ -166,7 +176,6 @@ internal sealed unsafe partial class Vcpu
             return ref Leave();
         }
 
-        if ((s.Mode & CpuMode.Step) != 0 && InstructionBreakpoint(rip)) return ref Leave();
         var linear = rip + s.Seg[1].Base;
         var mode64 = (s.Mode & CpuMode.CodeMask) == CpuMode.Code64;
         if (!mode64) linear = (uint)linear;

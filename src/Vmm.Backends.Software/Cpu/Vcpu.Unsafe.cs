@@ -32,6 +32,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _blocks = new BlockCache(ControlOps.Stale);
         _builder = new BlockBuilder(model);
         Apic = new LocalApic(this);
+        ComputeCr4Mask();
+        ResetMsrs();
         S.FaultVector = -1;
         S.Budget = -1;
         _budgetGiven = -1;
