@@ -15,7 +15,7 @@ internal sealed class SoftwarePartition : IPartition
 
     public SoftwarePartition(PartitionOptions options)
     {
-        (Bus, Clock, Model) = (options.Bus, options.Clock, options.CpuModel);
+        (Bus, Clock, Model, Kicked) = (options.Bus, options.Clock, options.CpuModel, options.Kicked);
         _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
         Vcpus = [.. _vcpus];
         Memory.CodeWritten += InvalidateCodeFromHost;
@@ -30,6 +30,9 @@ internal sealed class SoftwarePartition : IPartition
     public VmClock Clock { get; }
 
     public CpuModel Model { get; }
+
+    /// <summary>Wakes the thread of a vCPU that waits.</summary>
+    public Action<int>? Kicked { get; }
 
     /// <inheritdoc/>
     public HypervisorCapabilities Capabilities => SoftwareHypervisor.Capabilities;

@@ -9,12 +9,13 @@ internal sealed partial class Vcpu
     public const int EventKick = 1, EventInterrupt = 2, EventInvalidate = 4, EventInit = 8, EventStartup = 16, EventNmi = 32;
 
     private volatile bool _externalInterrupt;
+    private volatile int _activity;
     private int _startupVector;
     private bool _nmiPending;
     private bool _nmiBlocked;
 
     /// <summary>Running, halted, or waiting for INIT or SIPI.</summary>
-    public MpState Activity { get; set; }
+    public MpState Activity { get => (MpState)_activity; set => _activity = (int)value; }
 
     /// <summary>NMIs wait until IRET clears this.</summary>
     public bool NmiBlocked { get => _nmiBlocked; set { _nmiBlocked = value; if (!value && _nmiPending) Signal(EventNmi); } }
@@ -23,7 +24,11 @@ internal sealed partial class Vcpu
     public bool ExternalInterrupt => _externalInterrupt;
 
     /// <inheritdoc/>
-    public void Kick() => Signal(EventKick);
+    public void Kick()
+    {
+        Signal(EventKick);
+        Partition.Kicked?.Invoke(Index);
+    }
 
     /// <inheritdoc/>
     public void SetExternalInterrupt(bool level)
@@ -51,15 +56,13 @@ internal sealed partial class Vcpu
     /// <summary>Asks for a look at an event at the next block end.</summary>
     public void Signal(int bits) => Interlocked.Or(ref S.Events, bits);
 
-    /// <summary>As <see cref="Signal"/>, and if the processor is halted its runner is told to run it again.</summary>
+    // As Signal, and if the processor is halted its runner is told to run it again. Halt publishes Activity before it looks at
+    // the events one last time, and the signal is published before Activity is looked at here: one of both sees the other.
     private void Wake(int bits)
     {
         Signal(bits);
-        Woken?.Invoke();
+        if (Activity != MpState.Runnable) Partition.Kicked?.Invoke(Index);
     }
-
-    /// <summary>Called from any thread when a halted processor has something to do.</summary>
-    public Action? Woken { get; set; }
 
     /// <summary>After IF, TPR or the interrupt shadow changed: what was held back may be deliverable now.</summary>
     public void InterruptsChanged()

@@ -126,6 +126,26 @@ internal sealed partial class Vcpu
         return true;
     }
 
+    private MsrValue[] SaveMsrs()
+    {
+        var saved = new List<MsrValue>(_msrs.Count + 3) { new(Msr.Tsc, Tsc), new(Msr.TscAdjust, (ulong)_tscOffset), new(Msr.TscDeadline, Apic.TscDeadline) };
+        saved.AddRange(_msrs.OrderBy(m => m.Key).Select(m => new MsrValue(m.Key, m.Value)));
+        return [.. saved];
+    }
+
+    // Registers that this model does not have (a snapshot of another backend may hold some) are left out.
+    private void LoadMsrs(MsrValue[] saved)
+    {
+        ResetMsrs();
+        _tscOffset = 0;
+        foreach (var (index, value) in saved)
+        {
+            if (index == Msr.Tsc) _tscOffset = (long)value - Partition.Clock.Now;
+            else if (index == Msr.TscDeadline) Apic.TscDeadline = value;
+            else if (_msrs.ContainsKey(index)) _msrs[index] = value;
+        }
+    }
+
     private void ResetMsrs()
     {
         foreach (var (first, last, reset, _) in s_stored)

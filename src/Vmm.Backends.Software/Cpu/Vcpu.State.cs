@@ -20,6 +20,7 @@ internal sealed partial class Vcpu
         for (var i = 0; i < 8; i++) state.Debug[i] = s.Dr[i];
         Pdptes.CopyTo(state.Pdptes, 0);
         Apic.Save(state.Apic);
+        state.Msrs = SaveMsrs();
         state.MpState = Activity;
         (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, 0, _externalInterrupt);
         (state.InjectedVector, state.InjectedType) = (-1, 0);
@@ -44,6 +45,7 @@ internal sealed partial class Vcpu
         Apic.Base = state.ApicBase;
         Apic.Load(state.Apic);
         Apic.Tpr = state.Cr8 << 4;
+        LoadMsrs(state.Msrs);
         Activity = state.MpState;
         (_nmiPending, _nmiBlocked, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.ExternalInterrupt);
         s.FaultVector = -1;
@@ -55,7 +57,12 @@ internal sealed partial class Vcpu
 
     private void ResetByInit()
     {
+        // INIT leaves TSC, MSRs, x87, SSE, CR0.CD/NW and the APIC's base as they are (Intel SDM vol. 3, table 10-1).
         var state = new VcpuState { ApicBase = Apic.Base };
+        var (before, offset) = (SaveMsrs(), _tscOffset);
+        state.Cr0 = (S.Cr0 & (ControlBits.Cr0Cd | ControlBits.Cr0Nw)) | ControlBits.Cr0Et;
         SetState(state);
+        LoadMsrs(before);
+        _tscOffset = offset;
     }
 }
