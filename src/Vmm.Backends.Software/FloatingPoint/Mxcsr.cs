@@ -21,6 +21,10 @@ internal static class Mxcsr
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Rounding RoundingOf(uint mxcsr) => (Rounding)(mxcsr >> 13 & 3);
 
+    /// <summary>The masked exceptions, at the places of their flags.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint MasksOf(uint mxcsr) => mxcsr >> MaskShift & FpFlags.AllExceptions;
+
     /// <summary>Whether an exception is masked.</summary>
     public static bool IsMasked(uint mxcsr, uint flag) => (mxcsr >> MaskShift & flag) != 0;
 

@@ -40,7 +40,7 @@ internal static partial class SoftFloat<TFormat>
             return 0;
         }
         var mode = (immediate & 4) != 0 ? Mxcsr.RoundingOf(mxcsr) : (Rounding)(immediate & 3);
-        return SoftFloat<TTo>.Round(Exact.From(x), mode, false, Mxcsr.IsMasked(mxcsr, FpFlags.Underflow), ref raised, out _);
+        return SoftFloat<TTo>.Round(Exact.From(x), mode, false, Mxcsr.MasksOf(mxcsr), ref raised, out _);
     }
 
     /// <summary>CVTSI2SS, CVTSI2SD, CVTDQ2PS and so on.</summary>

@@ -184,10 +184,10 @@ internal static partial class SoftFloat<TFormat> where TFormat : struct, IBinary
     /// <param name="value">The exact, non-zero value.</param>
     /// <param name="mode">The rounding mode.</param>
     /// <param name="flushToZero">FTZ.</param>
-    /// <param name="underflowMasked">Whether UE is masked: an exact tiny result then raises nothing.</param>
+    /// <param name="masked">The masked exceptions: an exact tiny result raises nothing while UE is among them.</param>
     /// <param name="raised">The accumulator.</param>
     /// <param name="up">Whether the magnitude was made larger.</param>
-    internal static ulong Round(in Exact value, Rounding mode, bool flushToZero, bool underflowMasked, ref uint raised, out bool up)
+    internal static ulong Round(in Exact value, Rounding mode, bool flushToZero, uint masked, ref uint raised, out bool up)
     {
         var precision = TFormat.FractionBits + 1;
         var significand = Rounder.Round(value.High, value.Low, precision, mode, value.Sign, out var inexact, out up, out var carry);
@@ -199,7 +199,7 @@ internal static partial class SoftFloat<TFormat> where TFormat : struct, IBinary
         }
         if (exponent > TFormat.Bias)
         {
-            raised |= FpFlags.Overflow | FpFlags.Precision;
+            raised |= FpFlags.Overflow | (inexact || (masked & FpFlags.Overflow) != 0 ? FpFlags.Precision : 0);
             up = mode == Rounding.Nearest || mode == (value.Sign ? Rounding.Down : Rounding.Up);
             return Infinity(value.Sign) - (up ? 0UL : 1UL);
         }
@@ -208,15 +208,11 @@ internal static partial class SoftFloat<TFormat> where TFormat : struct, IBinary
             raised |= inexact ? FpFlags.Precision : 0;
             return Pack(value.Sign, exponent, significand);
         }
-        if (flushToZero && underflowMasked)
+        var underflowMasked = (masked & FpFlags.Underflow) != 0;
+        if (flushToZero || !underflowMasked)
         {
-            raised |= FpFlags.Underflow | FpFlags.Precision;
+            raised |= FpFlags.Underflow | (inexact || underflowMasked ? FpFlags.Precision : 0);
             up = false;
-            return Zero(value.Sign);
-        }
-        if (!underflowMasked)
-        {
-            raised |= FpFlags.Underflow | (inexact ? FpFlags.Precision : 0);
             return Zero(value.Sign);
         }
         var wide = Exact.ShiftRightSticky(new UInt128(value.High, value.Low), Math.Min(1 - TFormat.Bias - value.Exponent, 128));
@@ -227,7 +223,7 @@ internal static partial class SoftFloat<TFormat> where TFormat : struct, IBinary
     }
 
     private static ulong Round(in Exact value, uint mxcsr, ref uint raised) => Round(
-        value, Mxcsr.RoundingOf(mxcsr), (mxcsr & Mxcsr.FlushToZero) != 0, Mxcsr.IsMasked(mxcsr, FpFlags.Underflow), ref raised, out _);
+        value, Mxcsr.RoundingOf(mxcsr), (mxcsr & Mxcsr.FlushToZero) != 0, Mxcsr.MasksOf(mxcsr), ref raised, out _);
 
     private static ulong AddUnpacked(ulong a, ulong b, bool subtract, uint mxcsr, ref uint raised)
     {
@@ -265,7 +261,7 @@ internal static partial class SoftFloat<TFormat> where TFormat : struct, IBinary
         if (x.IsNaN || y.IsNaN)
         {
             raised |= FpFlags.Invalid;
-            return b;
+            return y.Kind == FpClass.Zero ? Zero(y.Sign) : b;
         }
         raised |= x.Denormal || y.Denormal ? FpFlags.Denormal : 0;
         var first = Math.Sign(X87Math.Order(x, y)) == wanted;

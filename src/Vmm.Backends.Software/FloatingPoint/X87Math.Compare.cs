@@ -4,7 +4,10 @@ namespace Vmm.Backends.Software.FloatingPoint;
 internal static partial class X87Math
 {
     /// <summary>FCOM, FICOM, FTST, FCOMI: <paramref name="a"/> (ST0) against <paramref name="b"/>; every NaN is invalid.</summary>
-    /// <returns>C3, C2, C0 as the SDM's tables have them; for FCOMI they are ZF, PF and CF.</returns>
+    /// <returns>
+    /// C3, C2, C0 as the SDM's tables have them; for FCOMI they are ZF, PF and CF. Processors set them even where an exception
+    /// is unmasked.
+    /// </returns>
     public static uint Compare(in Unpacked a, in Unpacked b, ref uint status) => Compare(a, b, true, ref status);
 
     /// <summary>FUCOM, FUCOMI: only signaling NaNs and unsupported encodings are invalid.</summary>

@@ -47,7 +47,7 @@ internal static partial class X87Math
         var raised = 0u;
         // An unmasked exception leaves memory alone, so that the masked bits are good enough then; only the flags differ.
         var bits = SoftFloat<TFormat>.Round(
-            Exact.From(a), RoundingOf(control), flushToZero: false, (control & FpFlags.Underflow) != 0, ref raised, out var up);
+            Exact.From(a), RoundingOf(control), flushToZero: false, control, ref raised, out var up);
         status |= raised | (up ? FpFlags.C1 : 0);
         if ((status & ~control & (FpFlags.Overflow | FpFlags.Underflow)) != 0)
         {

@@ -211,7 +211,9 @@ internal static partial class X87Math
             exponent -= UnmaskedAdjustment;
             if (exponent > MaxExponent)
             {
-                return Overflowed(value.Sign, precision, mode, ref status);
+                // Only FSCALE gets so far ("massive overflow"): infinity whatever the rounding.
+                ReportInexact(true, true, ref status);
+                return Float80.SignedInfinity(value.Sign);
             }
         }
         else if (exponent < MinExponent)
@@ -224,8 +226,8 @@ internal static partial class X87Math
             exponent += UnmaskedAdjustment;
             if (exponent < MinExponent)
             {
-                // Only FSCALE gets so far; the result is as if masked.
-                return Denormalized(new(value.Sign, value.Exponent + UnmaskedAdjustment, value.High, value.Low), precision, mode, ref status);
+                ReportInexact(true, false, ref status);
+                return Float80.SignedZero(value.Sign);
             }
         }
         ReportInexact(inexact, up, ref status);
