@@ -46,9 +46,9 @@ internal sealed class BootPlan
     public bool HasProblems => _problems.Count > 0;
 
     /// <summary>Makes a plan; what it throws of a malformed image becomes a problem.</summary>
-    public static BootPlan Make(BootContext context, Action<BootPlan> work)
+    public static BootPlan Make(BootContext context, Action<BootPlan> work, bool fromTop = false)
     {
-        var plan = new BootPlan(context);
+        var plan = new BootPlan(context) { FromTop = fromTop };
         try
         {
             work(plan);
@@ -78,7 +78,13 @@ internal sealed class BootPlan
         if (length > 0) _zeros.Add((gpa, length));
     }
 
-    /// <summary>Finds room for bytes in low memory, top first, else anywhere below 4 GiB, and notes the write.</summary>
+    /// <summary>
+    /// Whether <see cref="AllocateLow"/> fills low memory from its top. From the bottom is right for Linux, whose
+    /// decompressor overwrites, for a while, the two pages below the BIOS area whatever a loader has put there.
+    /// </summary>
+    public bool FromTop { get; init; }
+
+    /// <summary>Finds room for bytes in low memory, else at the top of what is below 4 GiB, and notes the write.</summary>
     /// <returns>The guest-physical address; zero, with a problem noted, if there is no room.</returns>
     public ulong PlaceLow(string image, string what, ReadOnlyMemory<byte> bytes, ulong alignment)
     {
@@ -90,7 +96,7 @@ internal sealed class BootPlan
     /// <summary>Finds room as <see cref="PlaceLow"/> does, without writing yet.</summary>
     public ulong AllocateLow(string image, string what, ulong length, ulong alignment)
     {
-        if (Memory.TryAllocate(length, alignment, LowMemoryStart, LowMemoryEnd, highest: true, what, out var gpa)
+        if (Memory.TryAllocate(length, alignment, LowMemoryStart, LowMemoryEnd, FromTop, what, out var gpa)
             || Memory.TryAllocate(length, alignment, LinuxSpec.HighMemory, FourGiB, highest: true, what, out gpa)) return gpa;
         Problem(image, what, $"no room for {length} bytes below 4 GiB ({Memory.Describe()}); give the machine more memory.");
         return 0;

@@ -112,10 +112,11 @@ public sealed class LinuxBoot(ReadOnlyMemory<byte> kernel) : IBootLoader
         var data = SegmentState.Data32(BootDs);
         var gdt = BootCpu.Gdt(code, data);
         var gdtAddress = plan.PlaceLow(KernelName, "descriptor table", gdt, 0x1000);
+        // Everything the kernel is handed lies below 4 GiB; memory beyond it the kernel maps itself. The tables come before
+        // what has no bound, so that they lie well below where the decompressor puts its trampoline.
+        var cr3 = is64Bit ? BootCpu.IdentityMap(plan, KernelName, BootPlan.FourGiB, user: false) : 0;
         var pageAddress = plan.AllocateLow(KernelName, "boot_params", BootParamsSize, 0x1000);
         var commandLineAddress = plan.PlaceLow(KernelName, "command line", commandLine, 16);
-        // Everything the kernel is handed lies below 4 GiB; memory beyond it maps itself.
-        var cr3 = is64Bit ? BootCpu.IdentityMap(plan, KernelName, BootPlan.FourGiB, user: false) : 0;
 
         page[TypeOfLoader] = LoaderUndefined;
         U32(page, CmdLinePtr, (uint)commandLineAddress);

@@ -90,7 +90,7 @@ public sealed class ProgramBoot(ReadOnlyMemory<byte> program) : IBootLoader
             state.Gpr[4] = stack; // RSP
             if (UserMode) state.Rflags |= IoPrivilege3;
         };
-    });
+    }, fromTop: true);
 
     private void CheckMode(BootPlan plan, ulong entry, ulong stack)
     {

@@ -218,6 +218,31 @@ public sealed class LinuxBootTests
     }
 
     [Fact]
+    public void TablesAndBootParams_LieBelowTheDecompressorsTrampoline()
+    {
+        // find_trampoline_placement in arch/x86/boot/compressed/pgtable_64.c: never below BIOS_START_MIN less two pages.
+        const ulong TrampolineMin = 0x20000 - 0x2000;
+        using var m = new BootMachine();
+
+        var s = m.Load(new LinuxBoot(new BzImageFixture().U32(CmdlineSize, 65535).Bytes) { CommandLine = new string('c', 65535) });
+
+        Assert.InRange(s.Cr3, 0x1000UL, TrampolineMin - 6 * 4096);
+        Assert.InRange(s.Gpr[6], 0x1000UL, TrampolineMin - 4096);
+        Assert.InRange(s.Gdt.Base, 0x1000UL, TrampolineMin - 4096);
+    }
+
+    [Fact]
+    public void LowMemory_Missing_IsMadeUpForBelowFourGiB()
+    {
+        using var m = new BootMachine(map: [new(1 << 20, 255 << 20, MemoryMapType.Ram)]);
+
+        var s = m.Load(new LinuxBoot(new BzImageFixture().Bytes));
+
+        Assert.InRange(s.Cr3, 0x1800000UL, 0x10000000UL);
+        Assert.Equal(HeaderMagic, m.U32(s.Gpr[6] + Header));
+    }
+
+    [Fact]
     public void Load_Twice_GivesTheSame()
     {
         using var m = new BootMachine();
