@@ -125,7 +125,14 @@ public sealed class AcpiPm : IDevice, IIoHandler, IByteWide
     }
 
     /// <inheritdoc/>
-    public void OnStateLoaded() => Update();
+    public void OnStateLoaded()
+    {
+        _s.TimerChecked = Math.Clamp(_s.TimerChecked, 0, long.MaxValue >> 1);
+        _s.Status &= StatusBits;
+        _s.Enable &= EnableBits;
+        _s.Control = (ushort)(_s.Control & ControlBits | SciEnable);
+        Drive();
+    }
 
     byte IByteWide.ReadByte(uint offset)
     {
@@ -175,9 +182,13 @@ public sealed class AcpiPm : IDevice, IIoHandler, IByteWide
         var ticks = Ticks;
         if (ticks >> TopBit != _s.TimerChecked >> TopBit) _s.Status |= TimerStatus;
         _s.TimerChecked = ticks;
-        _s.Status &= StatusBits;
+        Drive();
+    }
+
+    private void Drive()
+    {
         _sci.Level = (_s.Status & _s.Enable) != 0 || (_s.GpeStatus & _s.GpeEnable) != 0;
-        if ((_s.Enable & TimerStatus) != 0 && (_s.Status & TimerStatus) == 0) _timer.Arm(_rate.NanosecondsAt(((ticks >> TopBit) + 1) << TopBit));
+        if ((_s.Enable & TimerStatus) != 0 && (_s.Status & TimerStatus) == 0) _timer.Arm(_rate.NanosecondsAt(((_s.TimerChecked >> TopBit) + 1) << TopBit));
         else _timer.Disarm();
     }
 }

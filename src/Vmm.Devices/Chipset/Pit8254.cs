@@ -33,6 +33,9 @@ public sealed class Pit8254 : IDevice, IIoHandler
     {
         public long NextEdge;
         public byte Speaker;
+
+        // The line follows OUT at each edge that matters, not at the falls between; so it is state of its own.
+        public bool Line;
     }
 
     private static State PowerOn => new() { NextEdge = long.MaxValue };
@@ -92,6 +95,7 @@ public sealed class Pit8254 : IDevice, IIoHandler
         visitor.Field(1, ref _s.NextEdge);
         visitor.Field(2, ref _s.Speaker);
         for (var i = 0; i < 3; i++) visitor.Part(3 + i, _channels[i]);
+        visitor.Field(6, ref _s.Line);
     }
 
     /// <inheritdoc/>
@@ -99,7 +103,7 @@ public sealed class Pit8254 : IDevice, IIoHandler
     {
         foreach (var channel in _channels) channel.OnStateLoaded();
         if (_s.NextEdge < 0) _s.NextEdge = long.MaxValue;
-        _irq.Level = _channels[0].Output(Tick);
+        _irq.Level = _s.Line;
         Arm();
     }
 
@@ -147,13 +151,13 @@ public sealed class Pit8254 : IDevice, IIoHandler
         _irq.Level = true;
         var tick = Tick;
         var soonest = _s.NextEdge + MinimumInterruptTicks;
-        _irq.Level = _channels[0].Output(tick);
+        _irq.Level = _s.Line = _channels[0].Output(tick);
         Schedule(Math.Max(tick, soonest - 1));
     }
 
     private void Follow(long tick)
     {
-        _irq.Level = _channels[0].Output(tick);
+        _irq.Level = _s.Line = _channels[0].Output(tick);
         Schedule(tick);
     }
 

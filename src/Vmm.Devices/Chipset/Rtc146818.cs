@@ -98,7 +98,7 @@ public sealed class Rtc146818 : IDevice, IIoHandler, IByteWide
         _ram[RegisterA] &= DividerMask | RateMask;
         _s.Checked = Math.Clamp(_s.Checked, 0, DateTime.MaxValue.Ticks);
         _s.Flags &= Interrupts;
-        Refresh();
+        Drive();
     }
 
     byte IByteWide.ReadByte(uint offset) => (offset & 1) == 0 ? (byte)0xFF : ReadRegister(_s.Index);
@@ -245,13 +245,13 @@ public sealed class Rtc146818 : IDevice, IIoHandler, IByteWide
         }
 
         _s.Checked = now;
-        _irq.Level = (_s.Flags & _ram[RegisterB] & Interrupts) != 0;
-        Arm(now);
+        Drive();
     }
 
-    private void Arm(long now)
+    private void Drive()
     {
-        var next = long.MaxValue;
+        _irq.Level = (_s.Flags & _ram[RegisterB] & Interrupts) != 0;
+        var (now, next) = (_s.Checked, long.MaxValue);
         if (!_irq.Level && !IsStopped)
         {
             var enabled = _ram[RegisterB];
@@ -261,7 +261,7 @@ public sealed class Rtc146818 : IDevice, IIoHandler, IByteWide
         }
 
         if (next == long.MaxValue) _timer.Disarm();
-        else _timer.Arm((_clock.Now / 100 + (next - now)) * 100);
+        else _timer.Arm((_clock.Now / 100 + (next - Calendar)) * 100);
     }
 
     // The first second after a given one (both since year 1) that the alarm registers match, within a day; else never.

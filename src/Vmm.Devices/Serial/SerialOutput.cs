@@ -74,43 +74,46 @@ internal sealed class SerialOutput : IThreadPoolWorkItem
 
     private async Task DrainAsync()
     {
+        var end = false;
         Exception? failure = null;
         try
         {
-            while (TakeInto(_writer))
+            while (TakeInto(_writer, out end))
             {
                 var flushed = await _writer.FlushAsync().ConfigureAwait(false);
-                if (WakeGuest()) _roomAgain();
-                if (flushed.IsCompleted) break;
+                if (WakesGuest()) _roomAgain();
+                if (!flushed.IsCompleted) continue;
+                end = true;
+                break;
             }
         }
         catch (Exception e)
         {
             // The reader's end broke: for the guest the cable is pulled, the machine goes on.
-            failure = e;
+            (end, failure) = (true, e);
         }
 
-        bool end;
+        if (!end) return;
         lock (_lock)
         {
-            end = _closed;
-            if (!end) return;
+            _closed = true;
             _undelivered += _count;
             _count = 0;
         }
 
-        if (WakeGuest()) _roomAgain();
-        if (end) await _writer.CompleteAsync(failure).ConfigureAwait(false);
+        if (WakesGuest()) _roomAgain();
+        await _writer.CompleteAsync(failure).ConfigureAwait(false);
     }
 
-    private bool TakeInto(PipeWriter writer)
+    private bool TakeInto(PipeWriter writer, out bool end)
     {
         lock (_lock)
         {
+            end = _count == 0 && _closing;
             if (_count == 0)
             {
-                _closed = _closing;
-                _working = false;
+                // A closing port stays "working", so that nobody else completes the pipe.
+                _working = end;
                 return false;
             }
 
@@ -124,7 +127,7 @@ internal sealed class SerialOutput : IThreadPoolWorkItem
         }
     }
 
-    private bool WakeGuest()
+    private bool WakesGuest()
     {
         lock (_lock)
         {

@@ -1,0 +1,21 @@
+// IBM PC/AT Technical Reference, "I/O address map"; Intel 82093AA data sheet for the I/O APIC.
+namespace Vmm.Devices.Boards;
+
+/// <summary>Where the chips of a PC have always been: what both boards and their tables use.</summary>
+internal static class BoardPorts
+{
+    public const ushort MasterPic = 0x20, SlavePic = 0xA0, Elcr = 0x4D0, Pit = 0x40, Speaker = 0x61, Keyboard = 0x60, KeyboardCommand = 0x64, Rtc = 0x70, Post = 0x80, SystemControl = 0x92;
+    public const ushort AcpiPm = 0x600, Reset = 0xCF9;
+    public const byte ResetValue = 0x06;
+    public const ulong IoApic = 0xFEC0_0000;
+    public const uint LocalApic = 0xFEE0_0000;
+
+    /// <summary>The system control interrupt of ACPI.</summary>
+    public const int SciIrq = 9;
+
+    /// <summary>Ports of the serial ports COM1 to COM4.</summary>
+    public static ReadOnlySpan<ushort> Serial => [0x3F8, 0x2F8, 0x3E8, 0x2E8];
+
+    /// <summary>IRQs of the serial ports COM1 to COM4.</summary>
+    public static ReadOnlySpan<int> SerialIrq => [4, 3, 4, 3];
+}

@@ -1,0 +1,10 @@
+using System.IO.Pipelines;
+
+namespace Vmm.Devices.Boards;
+
+/// <summary>What a <see cref="MicroVmBoard"/> is fitted with.</summary>
+public sealed record MicroVmOptions
+{
+    /// <summary>The other end of COM1; null throws the guest's output away. One machine's: make it in the board's factory.</summary>
+    public IDuplexPipe? Console { get; init; }
+}

@@ -1,0 +1,65 @@
+using System.Collections.Immutable;
+using System.IO.Pipelines;
+using Vmm.Core.Boards;
+using Vmm.Core.Boot;
+using Vmm.Core.Buses;
+using Vmm.Devices.Boards.Acpi;
+using Vmm.Devices.Chipset;
+using Vmm.Devices.Serial;
+
+namespace Vmm.Devices.Boards;
+
+/// <summary>
+/// "pc": the chips of <see cref="MicroVmBoard"/> with keyboard and mouse, COM1 and COM2, and the memory map that firmware and old
+/// systems expect: no RAM at 0xA0000-0xBFFFF, where a display adapter would be, shadow RAM from 0xC0000, room for a ROM below 4 GiB.
+/// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000; firmware that is
+/// booted overwrites them with its own.</para>
+/// </summary>
+public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
+{
+    private readonly PcPlatform _platform;
+    private readonly PcOptions _options;
+
+    /// <summary>Makes a board for one machine.</summary>
+    /// <param name="options">What it is fitted with; null for the defaults.</param>
+    public PcBoard(PcOptions? options = null)
+    {
+        _options = options ?? new PcOptions();
+        _platform = new PcPlatform(hasVgaHole: true, hasKeyboard: true, _options.Mouse);
+    }
+
+    /// <inheritdoc/>
+    public string Name => "pc";
+
+    /// <summary>COM1.</summary>
+    /// <exception cref="InvalidOperationException">The board is not in a machine yet.</exception>
+    public Uart16550 Serial { get => field ?? throw new InvalidOperationException("The board is not in a machine yet."); private set; }
+
+    /// <summary>The keyboard controller.</summary>
+    /// <exception cref="InvalidOperationException">The board is not in a machine yet.</exception>
+    public I8042 Keyboard => _platform.Keyboard ?? throw new InvalidOperationException("The board is not in a machine yet.");
+
+    /// <inheritdoc/>
+    public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _platform.LayOutMemory(bytes);
+
+    /// <inheritdoc/>
+    public void Attach(MachineContext machine)
+    {
+        _platform.Attach(machine);
+        Serial = _platform.AddSerial(0, _options.Console);
+        _platform.AddSerial(1, _options.SecondConsole);
+    }
+
+    /// <inheritdoc/>
+    public InterruptLine Line(int gsi) => _platform.Line(gsi);
+
+    /// <inheritdoc/>
+    public BoardSlot Place(string name, uint length, string? acpiId) => _platform.Windows.Place(name, length, acpiId);
+
+    /// <inheritdoc/>
+    public BootContext WriteTables(MachineContext machine) => _platform.WriteTables(machine, "");
+
+    void IAcpiNamespace.Describe(Action<AmlWriter> objects) => _platform.Describe(objects);
+
+    Uart16550 ISerialBoard.AddSerial(int port, IDuplexPipe? host) => _platform.AddSerial(port, host);
+}

@@ -1,0 +1,16 @@
+using System.IO.Pipelines;
+
+namespace Vmm.Devices.Boards;
+
+/// <summary>What a <see cref="PcBoard"/> is fitted with.</summary>
+public sealed record PcOptions
+{
+    /// <summary>The other end of COM1; null throws the guest's output away. One machine's: make it in the board's factory.</summary>
+    public IDuplexPipe? Console { get; init; }
+
+    /// <summary>The other end of COM2; null throws the guest's output away.</summary>
+    public IDuplexPipe? SecondConsole { get; init; }
+
+    /// <summary>Whether the keyboard controller has a mouse.</summary>
+    public bool Mouse { get; init; } = true;
+}

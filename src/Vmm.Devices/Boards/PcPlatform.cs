@@ -1,0 +1,145 @@
+using System.Collections.Immutable;
+using System.IO.Pipelines;
+using Vmm.Core;
+using Vmm.Core.Boards;
+using Vmm.Core.Boot;
+using Vmm.Core.Buses;
+using Vmm.Core.Devices;
+using Vmm.Core.Errors;
+using Vmm.Devices.Boards.Acpi;
+using Vmm.Devices.Chipset;
+using Vmm.Devices.Serial;
+
+namespace Vmm.Devices.Boards;
+
+/// <summary>What the boards of this library have in common: the chips of a PC at their usual places, and the tables about them.</summary>
+internal sealed class PcPlatform
+{
+    // Below the local and I/O APICs, above everything that PCI will need.
+    private const ulong WindowsStart = 0xFEB0_0000, WindowsLength = 0x10_0000;
+    private const int EbdaSegmentAt = 0x40E, SerialPortsAt = 0x400, BaseMemoryAt = 0x413;
+
+    private readonly bool _hasVgaHole;
+    private readonly bool _hasKeyboard;
+    private readonly bool _hasMouse;
+    private readonly IoApic _ioApic;
+    private readonly GsiRouter _router;
+    private readonly List<Action<AmlWriter>> _described = [];
+    private readonly SortedSet<int> _serialPorts = [];
+    private MachineContext? _machine;
+    private ImmutableArray<(ulong Start, ulong Length)> _ram = [];
+
+    public PcPlatform(bool hasVgaHole, bool hasKeyboard, bool hasMouse)
+    {
+        (_hasVgaHole, _hasKeyboard, _hasMouse) = (hasVgaHole, hasKeyboard, hasMouse);
+        Pic = new Pic8259(level => _machine?.Partition.Vcpus[0].SetExternalInterrupt(level));
+        _ioApic = new IoApic(message => _machine?.Partition.SignalMsi(message));
+        _router = new GsiRouter(Pic, _ioApic);
+        Windows = new DeviceWindows(WindowsStart, WindowsLength, _router);
+    }
+
+    public Pic8259 Pic { get; }
+
+    public DeviceWindows Windows { get; }
+
+    public Rtc146818? Rtc { get; private set; }
+
+    public I8042? Keyboard { get; private set; }
+
+    public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _ram = MemoryLayout.Ram(bytes, _hasVgaHole);
+
+    public InterruptLine Line(int gsi) => _router.Line(gsi);
+
+    public void Describe(Action<AmlWriter> objects) => _described.Add(objects);
+
+    public void Attach(MachineContext machine)
+    {
+        if (_machine is not null) throw new InvalidOperationException("This board is in a machine already; make a new one in the factory given to WithBoard.");
+        _machine = machine;
+        var ports = machine.Bus.Ports;
+
+        // The interrupt controllers come first: they are restored before the devices that drive them.
+        machine.AddDevice("pic", Pic);
+        ports.Map(BoardPorts.MasterPic, 2, Pic.MasterPorts, Pic);
+        ports.Map(BoardPorts.SlavePic, 2, Pic.SlavePorts, Pic);
+        ports.Map(BoardPorts.Elcr, 2, Pic.TriggerPorts, Pic);
+        machine.Bus.ExternalInterruptController = Pic.Acknowledge;
+        machine.AddDevice("ioapic", _ioApic);
+        machine.Bus.Mmio.Map(BoardPorts.IoApic, IoApic.WindowLength, _ioApic);
+        machine.Bus.EndOfInterruptListener = _ioApic.EndOfInterrupt;
+
+        var pit = new Pit8254(machine.Clock, _router.IsaLine(0));
+        Add(BoardPorts.Pit, 4, "pit", pit);
+        ports.Map(BoardPorts.Speaker, 1, pit.SpeakerPort, pit);
+        Rtc = new Rtc146818(machine.Clock, _router.IsaLine(8));
+        Add(BoardPorts.Rtc, 2, "rtc", Rtc);
+        Keyboard = new I8042(_router.IsaLine(1), _hasMouse ? _router.IsaLine(12) : null, EndByReset);
+        machine.AddDevice("i8042", Keyboard);
+        ports.Map(BoardPorts.Keyboard, 1, Keyboard.DataPort, Keyboard);
+        ports.Map(BoardPorts.KeyboardCommand, 1, Keyboard.CommandPort, Keyboard);
+        Add(BoardPorts.SystemControl, 1, "port92", new SystemControlPort(EndByReset));
+        Add(BoardPorts.Reset, 1, "reset", new ResetPort(EndByReset));
+        Add(BoardPorts.Post, 1, "post", new PostPort());
+        AttachPowerManagement(machine);
+    }
+
+    /// <summary>Fits one of the serial ports COM1 to COM4, numbered from 0.</summary>
+    public Uart16550 AddSerial(int port, IDuplexPipe? host)
+    {
+        var machine = _machine!;
+        var uart = new Uart16550(machine.Clock, _router.IsaLine(BoardPorts.SerialIrq[port]));
+        Add(BoardPorts.Serial[port], Uart16550.WindowLength, $"com{port + 1}", uart);
+        if (host is not null) uart.Connect(machine, host);
+        _serialPorts.Add(port);
+        return uart;
+    }
+
+    public BootContext WriteTables(MachineContext machine, string kernelArguments)
+    {
+        var memory = machine.Memory;
+        var cpus = machine.Partition.Vcpus.Count;
+        var map = MemoryLayout.Map(memory, _ram);
+        var arguments = string.Join(' ', machine.KernelArguments.Prepend(kernelArguments).Where(a => a.Length > 0));
+        if (!MemoryLayout.HasBiosArea(memory)) return new BootContext(memory, map, 0, cpus, arguments);
+
+        var dsdt = Dsdt.Build(cpus, _serialPorts, _hasKeyboard, _hasMouse, Windows.Placed, _described);
+        var acpi = AcpiTables.Build(MemoryLayout.Bios, cpus, _hasKeyboard, dsdt);
+        var mp = MpTable.Build(cpus);
+        if ((ulong)acpi.Length > MemoryLayout.BiosUpper - MemoryLayout.Bios || (ulong)mp.Length > MemoryLayout.OneMiB - MemoryLayout.BiosUpper)
+        {
+            throw new VmmConfigurationException([$"The ACPI tables take {acpi.Length} bytes, more than the 64 KiB that the board has for them: use fewer devices."]);
+        }
+
+        memory.TryWrite(MemoryLayout.Bios, acpi);
+        memory.TryWrite(MemoryLayout.BiosUpper, mp);
+        memory.TryFill(MemoryLayout.Ebda, MemoryLayout.VgaStart - MemoryLayout.Ebda, 0);
+        memory.TryWrite<byte>(MemoryLayout.Ebda, 1); // its size in KiB
+        memory.TryWrite(MemoryLayout.Ebda + 0x10, MpTable.FloatingPointer((uint)MemoryLayout.BiosUpper));
+        WriteBiosData(machine);
+        return new BootContext(memory, map, MemoryLayout.Bios, cpus, arguments);
+    }
+
+    private void AttachPowerManagement(MachineContext machine)
+    {
+        var pm = new AcpiPm(machine.Clock, _router.IsaLine(BoardPorts.SciIrq), () => machine.End(new MachineExit(MachineExitKind.PoweredOff)));
+        Add(BoardPorts.AcpiPm, AcpiPm.WindowLength, "acpi-pm", pm);
+        var button = machine.CreateInlet<bool>(pm, _ => pm.PressPowerButton());
+        machine.PowerButtonPressed += () => button.Post(true);
+    }
+
+    private void Add<T>(ushort port, uint length, string name, T device) where T : IDevice, IIoHandler
+    {
+        _machine!.AddDevice(name, device);
+        _machine.Bus.Ports.Map(port, length, device);
+    }
+
+    private void EndByReset() => _machine!.End(new MachineExit(MachineExitKind.Reset));
+
+    // BIOS data area, as a power-on self test leaves it for what old guests look up there.
+    private void WriteBiosData(MachineContext machine)
+    {
+        foreach (var port in _serialPorts) machine.Memory.TryWrite((ulong)(SerialPortsAt + 2 * port), BoardPorts.Serial[port]);
+        machine.Memory.TryWrite(EbdaSegmentAt, (ushort)(MemoryLayout.Ebda >> 4));
+        machine.Memory.TryWrite(BaseMemoryAt, (ushort)(MemoryLayout.Ebda >> 10));
+    }
+}
