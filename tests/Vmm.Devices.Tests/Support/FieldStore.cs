@@ -43,7 +43,7 @@ internal sealed class FieldStore : StateVisitor
         _path = outer;
     }
 
-    protected override void Visit(int tag, string name, Span<byte> bytes)
+    protected override void Visit(int tag, string name, Span<byte> bytes, int elementSize)
     {
         var key = Key(tag);
         if (_loading) _fields[key].CopyTo(bytes);
