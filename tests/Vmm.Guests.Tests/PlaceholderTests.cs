@@ -1,2 +1,0 @@
-namespace Vmm.Guests.Tests;
-public class PlaceholderTests { [Xunit.Fact] public void Runs() { } }
