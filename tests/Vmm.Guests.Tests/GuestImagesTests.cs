@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Vmm.Guests.Tests.Kernels;
+using Vmm.Guests.Tests.Packages;
 
 namespace Vmm.Guests.Tests;
 
@@ -208,7 +209,7 @@ public class GuestImagesTests
     public async Task Cache_Damaged_IsNoticedAndMended(string damage)
     {
         using var scratch = new Scratch();
-        GuestBusybox busybox = await FetchAsync(scratch);
+        GuestBusybox busybox = await new GuestImages(Served(scratch)).FindBusyboxAsync();
         byte[] good = File.ReadAllBytes(busybox.Path);
         string record = Path.Combine(Directory.GetDirectories(scratch.At("cache", "busybox")).Single(), "record.json");
         switch (damage)
@@ -236,7 +237,7 @@ public class GuestImagesTests
         }
         var error = await Assert.ThrowsAsync<GuestImageException>(() => new GuestImages(Bare(scratch)).FindBusyboxAsync());
         Assert.Contains(error.Probes, p => p.Place == Path.GetDirectoryName(record));
-        GuestBusybox mended = await FetchAsync(scratch);
+        GuestBusybox mended = await new GuestImages(Served(scratch)).FindBusyboxAsync();
         Assert.Equal(GuestImageSource.Package, mended.Source);
         Assert.Equal(good, File.ReadAllBytes(mended.Path));
         Assert.Equal(GuestImageSource.Cache, (await new GuestImages(Bare(scratch)).FindBusyboxAsync()).Source);
@@ -246,10 +247,11 @@ public class GuestImagesTests
     public async Task Searches_AtTheSameTime_FetchOnce()
     {
         using var scratch = new Scratch();
-        GuestBusybox[] found = await Task.WhenAll(Enumerable.Range(0, 5).Select(_ => Task.Run(() => FetchAsync(scratch))));
+        GuestBusybox[] found = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => new GuestImages(Served(scratch)).FindBusyboxAsync())));
         Assert.Single(found, f => f.Source == GuestImageSource.Package);
         Assert.Single(found.Select(f => f.Path).Distinct());
         Assert.Single(Directory.GetDirectories(scratch.At("cache", "busybox")));
+        Assert.Equal("fetched\n", File.ReadAllText(scratch.At("log")));
     }
 
     [Fact]
@@ -273,6 +275,19 @@ public class GuestImagesTests
         Assert.Equal(GuestImageSource.Package, busybox.Source);
         Assert.Contains(progress.Reports, p => p.Stage == GuestProgressStage.Updating);
         Assert.NotEmpty(Directory.GetFiles(scratch.At("cache", "apt", "lists")));
+    }
+
+    // An apt whose archive is one small package made here.
+    private static GuestImageOptions Served(Scratch scratch)
+    {
+        string deb = scratch.At("served.deb");
+        lock (typeof(GuestImagesTests))
+        {
+            if (!File.Exists(deb))
+                scratch.Write("served.deb", TestPackage.Deb("data.tar.gz", ("./bin/busybox", TestKernel.Elf())));
+        }
+        return Scripted(scratch, $"case \"$*\" in *print-uris*) ;; *) echo fetched >>{scratch.At("log")}; cp {deb} busybox-static_1%3a2_amd64.deb;; esac")
+            with { DpkgDeb = "/nonexistent/dpkg-deb" };
     }
 
     private static async Task<GuestBusybox> FetchAsync(Scratch scratch, Func<GuestImageOptions, GuestImageOptions>? change = null, IProgress<GuestProgress>? progress = null)

@@ -27,7 +27,19 @@ internal static class DebArchive
             ".xz" => Memory(Unxz(member.Span)),
             _ => throw new InvalidDataException($"{name} is packed in a way .NET has no decompressor for; install dpkg"),
         };
-        string root = Path.GetFullPath(directory) + Path.DirectorySeparatorChar;
+        try
+        {
+            UnpackTar(tar, Path.GetFullPath(directory) + Path.DirectorySeparatorChar, cancellationToken);
+        }
+        // What the tar reader throws for damaged headers, which are not all of one kind.
+        catch (Exception e) when (e is EndOfStreamException or FormatException or ArgumentException or NotSupportedException or OverflowException)
+        {
+            throw new InvalidDataException($"{name} is damaged: {e.Message}", e);
+        }
+    }
+
+    private static void UnpackTar(Stream tar, string root, CancellationToken cancellationToken)
+    {
         using var reader = new TarReader(tar);
         long total = 0;
         while (reader.GetNextEntry() is { } entry)
