@@ -63,10 +63,10 @@ public sealed class BootFuzzTests
     {
         // Only the header is damaged, so the code behind it may be cut for speed.
         var file = File.ReadAllBytes(RealKernel!);
-        Fuzz(file, LinuxSpec.SetupSects, LinuxSpec.HeaderEndMax, b => new LinuxBoot(b), 8, 500);
+        Fuzz(file, LinuxSpec.SetupSects, LinuxSpec.HeaderEndMax, b => new LinuxBoot(b), 8, 100);
         var setup = (file[LinuxSpec.SetupSects] + 1) * 512;
-        var small = file[..(setup + 0x10000)];
-        BitConverter.GetBytes(0x1000).CopyTo(small, LinuxSpec.SysSize);
+        var small = file[..(setup + 0x2000)];
+        BitConverter.GetBytes(0x200).CopyTo(small, LinuxSpec.SysSize);
         Fuzz(small, LinuxSpec.SetupSects, LinuxSpec.HeaderEndMax, b => new LinuxBoot(b) { Initrd = new byte[3000] }, 9);
     }
 
