@@ -46,12 +46,15 @@ internal static partial class StringOps
     private static ref Op Repeat<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IString where T : unmanaged, IBinaryInteger<T>
     {
         var left = cpu.Reg<ulong>(Rcx) & op.Imm;
-        var most = LongestRun;
+        // Single step traps after each iteration.
+        var stepping = (cpu.S.Mode & CpuMode.Step) != 0;
+        var most = stepping ? 1 : LongestRun;
         while (left != 0)
         {
             if (most <= 0)
             {
                 cpu.Rewind(ref op);
+                if (stepping) return ref Vcpu.Leave();
                 return ref cpu.Continue();
             }
 
