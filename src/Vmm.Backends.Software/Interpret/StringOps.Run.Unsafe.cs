@@ -1,0 +1,184 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
+
+namespace Vmm.Backends.Software.Interpret;
+
+/// <summary>The quick halves of the repeated string instructions: straight on host memory, a page at a time.</summary>
+internal static unsafe partial class StringOps
+{
+    /// <summary>
+    /// Host memory of the operand at an index register, and how many elements lie before the page, the segment or the address size
+    /// ends: zero if the next one must be done by itself. False with a fault recorded.
+    /// </summary>
+    private static bool TryRun<T>(Vcpu cpu, ref Op op, byte register, int segment, Access access, out T* host, ref int count) where T : unmanaged
+    {
+        host = null;
+        if (!TryAddress(cpu, ref op, register, segment, sizeof(T), access, out var linear) || !cpu.TryRun(linear, access, out var run, out var length)) return false;
+        host = (T*)run;
+        var offset = cpu.Reg<ulong>(register) & op.Imm;
+        if (run == null || length < sizeof(T))
+        {
+            count = 0;
+        }
+        else if (Backward(cpu))
+        {
+            // Downwards from here to the page's first whole element, and not below offset zero.
+            var room = Math.Min((linear & 0xFFF) / (uint)sizeof(T), offset / (uint)sizeof(T)) + 1;
+            // An expand-down segment has its limit below.
+            if (op.Extra == 0 && (cpu.Seg(segment).Attributes & 0x1C) == 0x14) room = 0;
+            count = (int)Math.Min((uint)count, room);
+        }
+        else
+        {
+            var last = op.Imm;
+            if (op.Extra == 0)
+            {
+                ref var s = ref cpu.Seg(segment);
+                if ((s.Attributes & 0x1C) != 0x14) last = Math.Min(last, s.Limit);
+                else if ((s.Attributes & 0x4000) == 0) last = Math.Min(last, 0xFFFF);
+            }
+
+            // Bytes up to and with the last one; more than a page's worth does not matter.
+            var room = Math.Min(Math.Min(last - offset, 4095) + 1, (uint)length) / (uint)sizeof(T);
+            count = (int)Math.Min((uint)count, room);
+        }
+
+        return true;
+    }
+
+    private readonly partial struct Move
+    {
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        {
+            var count = most;
+            if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var from, ref count)) return -1;
+            if (count == 0) return 0;
+            if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Write, out var to, ref count)) return -1;
+            if (count == 0) return 0;
+            var bytes = (long)count * sizeof(T);
+            var step = Step<T>(cpu);
+            Volatile.WriteBarrier();
+            // SAFETY: TryRun gave host memory for count elements in the direction of the copy, all in one page each.
+            if (step < 0)
+            {
+                for (var i = 0; i < count; i++) Unsafe.WriteUnaligned(to - i, Unsafe.ReadUnaligned<T>(from - i));
+            }
+            else if ((ulong)((byte*)to - (byte*)from) < (ulong)bytes)
+            {
+                // The target begins inside the source: elements just written are read again, which repeats a pattern.
+                for (var i = 0; i < count; i++) Unsafe.WriteUnaligned(to + i, Unsafe.ReadUnaligned<T>(from + i));
+            }
+            else
+            {
+                Buffer.MemoryCopy(from, to, bytes, bytes);
+            }
+
+            Advance(cpu, ref op, Rsi, step * count);
+            Advance(cpu, ref op, Rdi, step * count);
+            return count;
+        }
+    }
+
+    private readonly partial struct Store
+    {
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        {
+            var count = most;
+            if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Write, out var to, ref count)) return -1;
+            if (count == 0) return 0;
+            var step = Step<T>(cpu);
+            Volatile.WriteBarrier();
+            // SAFETY: TryRun gave host memory for count elements, upwards or downwards.
+            new Span<T>(step < 0 ? to - (count - 1) : to, count).Fill(cpu.Reg<T>(Rax));
+            Advance(cpu, ref op, Rdi, step * count);
+            return count;
+        }
+    }
+
+    private readonly partial struct Load
+    {
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        {
+            var count = most;
+            if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var from, ref count)) return -1;
+            if (count == 0) return 0;
+            var step = Step<T>(cpu);
+            // SAFETY: TryRun gave host memory for count elements; only the last one stays.
+            cpu.SetReg(Rax, Unsafe.ReadUnaligned<T>(step < 0 ? from - (count - 1) : from + (count - 1)));
+            Volatile.ReadBarrier();
+            Advance(cpu, ref op, Rsi, step * count);
+            return count;
+        }
+    }
+
+    private readonly partial struct Compare
+    {
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        {
+            var count = most;
+            if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var left, ref count)) return -1;
+            if (count == 0) return 0;
+            if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Read, out var right, ref count)) return -1;
+            if (count == 0) return 0;
+            var step = Step<T>(cpu);
+            var direction = step < 0 ? -1 : 1;
+            var whileEqual = (op.Flags & OpFlags.Repne) == 0;
+            var index = 0;
+            // SAFETY: TryRun gave host memory for count elements in the direction of the scan.
+            if (whileEqual && direction > 0)
+            {
+                index = new ReadOnlySpan<T>(left, count).CommonPrefixLength(new ReadOnlySpan<T>(right, count));
+            }
+            else
+            {
+                while (index < count && (Unsafe.ReadUnaligned<T>(left + index * direction) == Unsafe.ReadUnaligned<T>(right + index * direction)) == whileEqual) index++;
+            }
+
+            // The flags are those of the element that ended it, or of the last one looked at.
+            var last = Math.Min(index, count - 1) * direction;
+            var (a, b) = (Unsafe.ReadUnaligned<T>(left + last), Unsafe.ReadUnaligned<T>(right + last));
+            Volatile.ReadBarrier();
+            cpu.S.SetSub(a, b, a - b);
+            count = Math.Min(index + 1, count);
+            Advance(cpu, ref op, Rsi, step * count);
+            Advance(cpu, ref op, Rdi, step * count);
+            return count;
+        }
+    }
+
+    private readonly partial struct Scan
+    {
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        {
+            var count = most;
+            if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Read, out var at, ref count)) return -1;
+            if (count == 0) return 0;
+            var a = cpu.Reg<T>(Rax);
+            var step = Step<T>(cpu);
+            var direction = step < 0 ? -1 : 1;
+            var whileEqual = (op.Flags & OpFlags.Repne) == 0;
+            var index = 0;
+            // SAFETY: TryRun gave host memory for count elements in the direction of the scan.
+            if (direction > 0)
+            {
+                var span = new ReadOnlySpan<T>(at, count);
+                index = whileEqual ? span.IndexOfAnyExcept(a) : span.IndexOf(a);
+                if (index < 0) index = count;
+            }
+            else
+            {
+                while (index < count && (Unsafe.ReadUnaligned<T>(at - index) == a) == whileEqual) index++;
+            }
+
+            var b = Unsafe.ReadUnaligned<T>(at + Math.Min(index, count - 1) * direction);
+            Volatile.ReadBarrier();
+            cpu.S.SetSub(a, b, a - b);
+            count = Math.Min(index + 1, count);
+            Advance(cpu, ref op, Rdi, step * count);
+            return count;
+        }
+    }
+}
