@@ -104,8 +104,8 @@ public static class CodeCatalogue
                 return "shadow stacks are not in the CPU model";
             case Mnemonic.Retf or Mnemonic.Iret or Mnemonic.Iretd or Mnemonic.Iretq:
                 return "far control transfer";
-            case Mnemonic.Int:
-                return "the gates behind INT n are the host kernel's";
+            case Mnemonic.Int or Mnemonic.Int3 or Mnemonic.Int1:
+                return "a trap through the IDT, which is the host kernel's";
         }
 
         for (int i = 0; i < info.OpCount; i++)
