@@ -47,6 +47,8 @@ internal static class PortOps
         var repeated = (op.Flags & (OpFlags.Rep | OpFlags.Repne)) != 0;
         var port = cpu.Reg<ushort>(16);
         var step = (cpu.S.SystemFlags & Flags.DF) != 0 ? 0UL - op.Size : op.Size;
+        // The permission does not depend on the count: REP with a count of zero faults too.
+        if (!cpu.TryPortAccess(port, op.Size)) return ref cpu.Fault(ref op);
         cpu.SyncClock(ref op);
         for (var done = 0; ; done++)
         {
@@ -57,7 +59,7 @@ internal static class PortOps
                 return ref cpu.Continue();
             }
 
-            if (!cpu.TryPortAccess(port, op.Size) || !TryOne(cpu, ref op, input, port, mask)) return ref cpu.Fault(ref op);
+            if (!TryOne(cpu, ref op, input, port, mask)) return ref cpu.Fault(ref op);
             Advance(cpu, input ? 7 : 6, step, mask);
             if (!repeated) return ref Vcpu.Next(ref op);
             Advance(cpu, 1, ulong.MaxValue, mask);
