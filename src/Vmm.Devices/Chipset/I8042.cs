@@ -119,8 +119,6 @@ public sealed class I8042 : IDevice
     /// <inheritdoc/>
     public void OnStateLoaded()
     {
-        _keyboard.OnStateLoaded();
-        _mouse?.OnStateLoaded();
         if (_s.Source > FromAux) _s.Source = NoSource;
         UpdateLines();
     }

@@ -81,8 +81,6 @@ public sealed class Pic8259 : IDevice, IInterruptSink
     /// <inheritdoc/>
     public void OnStateLoaded()
     {
-        _master.OnStateLoaded();
-        _slave.OnStateLoaded();
         _level = !(_master.Pending() >= 0);
         UpdateOutput();
     }

@@ -20,7 +20,7 @@ public sealed class Pit8254 : IDevice, IIoHandler
     /// <summary>The least time between two interrupts, in nanoseconds.</summary>
     public const long MinimumInterrupt = 100_000;
 
-    private const long MinimumInterruptTicks = Frequency / (1_000_000_000 / MinimumInterrupt);
+    private const long MinimumInterruptTicks = Frequency / (1_000_000_000 / MinimumInterrupt) + 1;
     private const uint Control = 3;
     private const int ReadBack = 3;
     private const byte ReadBackNoCount = 0x20, ReadBackNoStatus = 0x10;
@@ -101,7 +101,6 @@ public sealed class Pit8254 : IDevice, IIoHandler
     /// <inheritdoc/>
     public void OnStateLoaded()
     {
-        foreach (var channel in _channels) channel.OnStateLoaded();
         if (_s.NextEdge < 0) _s.NextEdge = long.MaxValue;
         _irq.Level = _s.Line;
         Arm();

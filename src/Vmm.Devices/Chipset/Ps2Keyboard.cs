@@ -57,8 +57,6 @@ internal sealed class Ps2Keyboard : IStateful
         visitor.Part(7, Output);
     }
 
-    public void OnStateLoaded() => Output.OnStateLoaded();
-
     private void TakeParameter(byte value)
     {
         var command = _s.Command;

@@ -82,7 +82,6 @@ internal sealed class Ps2Mouse : IStateful
     {
         _s.X = Math.Clamp(_s.X, -Farthest, Farthest);
         _s.Y = Math.Clamp(_s.Y, -Farthest, Farthest);
-        Output.OnStateLoaded();
     }
 
     private void SetParameter(ref byte field, byte value, bool valid)

@@ -167,8 +167,6 @@ public sealed partial class Uart16550 : IDevice, IIoHandler, IByteWide, IDisposa
     {
         _s.PendingFirst &= SerialInput.Capacity - 1;
         _s.PendingCount = Math.Clamp(_s.PendingCount, 0, SerialInput.Capacity);
-        _receive.OnStateLoaded();
-        _transmit.OnStateLoaded();
         _input?.Occupy(_s.PendingCount - _pendingKnown);
         _pendingKnown = _s.PendingCount;
         Update();

@@ -40,6 +40,7 @@ internal sealed class FieldStore : StateVisitor
         var outer = _path;
         _path = Key(tag) + ".";
         part.VisitState(this);
+        if (_loading) part.OnStateLoaded();
         _path = outer;
     }
 
