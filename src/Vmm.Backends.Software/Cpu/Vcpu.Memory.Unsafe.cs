@@ -241,8 +241,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         // Across pages, to I/O, or watched: the whole machine's LOCK covers the two accesses.
-        if (!TryTranslate(linear, Access.Write, _view, out _, out _) ||
-            !TryTranslate(linear + (uint)sizeof(T) - 1, Access.Write, _view, out _, out _)) return StackFault(ref op);
+        if (!TryProbeWrite(linear, sizeof(T))) return StackFault(ref op);
         if ((op.Flags & OpFlags.Lock) != 0) Partition.SplitLock.Enter();
         fixed (T* p = &value)
         {

@@ -43,6 +43,12 @@ internal sealed partial class Vcpu
     }
 
     /// <summary>Whether a store would succeed, without making it.</summary>
-    public bool TryProbeWrite(ulong linear, int size) =>
-        TryTranslate(linear, Access.Write, _view, out _, out _) && TryTranslate(linear + (uint)size - 1, Access.Write, _view, out _, out _);
+    public bool TryProbeWrite(ulong linear, int size)
+    {
+        if (!TryTranslate(linear, Access.Write, _view, out _, out _)) return false;
+        var last = linear + (uint)size - 1;
+        if ((S.Mode & CpuMode.CodeMask) != CpuMode.Code64) last = (uint)last;
+        // A fault in the second page is reported at its first byte.
+        return ((linear ^ last) & ~0xFFFUL) == 0 || TryTranslate(last & ~0xFFFUL, Access.Write, _view, out _, out _);
+    }
 }

@@ -94,7 +94,8 @@ internal sealed partial class Vcpu
         return false;
     }
 
-    private bool StackFault(ref Decode.Op op)
+    /// <summary>After a failed access to a memory operand that was not made by <c>TryLoad</c> or its like; always false.</summary>
+    public bool StackFault(ref Decode.Op op)
     {
         if (op.Segment == 2 && S.FaultVector == Vector.GP) S.FaultVector = Vector.SS;
         return false;

@@ -64,16 +64,9 @@ internal static partial class ExchangeOps
     private static ref Op CompareReg<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         var (accumulator, a, b) = (cpu.Reg<T>(0), cpu.Reg<T>(op.A), cpu.Reg<T>(op.B));
-        if (accumulator == a)
-        {
-            cpu.SetReg(op.A, b);
-        }
-        else
-        {
-            // The destination is written back in either case, so that 32 bits are zero-extended.
-            cpu.SetReg(op.A, a);
-            cpu.SetReg(0, a);
-        }
+        // Unlike memory, a register that does not match is not written at all: its upper half stays.
+        if (accumulator == a) cpu.SetReg(op.A, b);
+        else cpu.SetReg(0, a);
 
         cpu.S.SetSub(accumulator, a, accumulator - a);
         return ref Vcpu.Next(ref op);

@@ -18,7 +18,7 @@ internal static partial class HintOps
     /// <summary>CLFLUSH, CLFLUSHOPT and CLWB: memory is coherent, but the address is checked as by a load of one byte.</summary>
     private static ref Op CacheLine(Vcpu cpu, ref Op op)
     {
-        if (!cpu.TryLinear(ref op, 1, Access.Read, out var linear) || !cpu.TryTouch(linear, Access.Read)) return ref cpu.Fault(ref op);
+        if (!cpu.TryLinear(ref op, 1, Access.Read, out var linear) || !(cpu.TryTouch(linear, Access.Read) || cpu.StackFault(ref op))) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 

@@ -75,7 +75,7 @@ internal static class SegmentOps
         ref var s = ref cpu.S;
         var (start, limit) = op.Extra == 0 ? (s.GdtBase, s.GdtLimit) : (s.IdtBase, s.IdtLimit);
         var size = cpu.Code64 ? 10 : 6;
-        if (!cpu.TryLinear(ref op, size, Mmu.Access.Write, out var linear) || !cpu.TryProbeWrite(linear, size)) return ref cpu.Fault(ref op);
+        if (!cpu.TryLinear(ref op, size, Mmu.Access.Write, out var linear) || !(cpu.TryProbeWrite(linear, size) || cpu.StackFault(ref op))) return ref cpu.Fault(ref op);
         cpu.TryWrite(linear, (ushort)limit);
         if (cpu.Code64) cpu.TryWrite(linear + 2, start);
         else cpu.TryWrite(linear + 2, (uint)start);
@@ -86,7 +86,7 @@ internal static class SegmentOps
     public static ref Op LoadTable(Vcpu cpu, ref Op op)
     {
         if (cpu.S.Cpl != 0) return ref cpu.Fault(ref op, Vector.GP);
-        if (!cpu.TryLinear(ref op, cpu.Code64 ? 10 : 6, Mmu.Access.Read, out var linear) || !cpu.TryRead<ushort>(linear, out var limit)) return ref cpu.Fault(ref op);
+        if (!cpu.TryLinear(ref op, cpu.Code64 ? 10 : 6, Mmu.Access.Read, out var linear) || !(cpu.TryRead<ushort>(linear, out var limit) || cpu.StackFault(ref op))) return ref cpu.Fault(ref op);
         ulong start;
         if (cpu.Code64)
         {

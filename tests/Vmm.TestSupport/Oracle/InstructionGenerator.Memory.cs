@@ -126,13 +126,14 @@ public sealed partial class InstructionGenerator
         var decoder = Decoder.Create(64, new ByteArrayCodeReader(_case.Buffer, 0, prefixes + (int)length), ip);
         decoder.Decode(out Instruction decoded);
         _case.Instruction = decoded;
-        if (decoded.IsInvalid || decoded.Length != prefixes + (int)length || decoded.SegmentPrefix == Register.FS)
+        if (decoded.IsInvalid || decoded.Length != prefixes + (int)length || decoded.SegmentPrefix == Register.FS || SharesBitOffset(decoded))
         {
             return false;
         }
 
+        // Iced takes F3 41 90 for PAUSE; processors exchange EAX and R8D.
         return prefixes == 0 ? decoded.Code == instruction.Code
-            : CodeCatalogue.TryGet(decoded.Code, out CatalogueEntry entry) && entry.Comparability == Comparability.Exact
+            : decoded.Code != Code.Pause && CodeCatalogue.TryGet(decoded.Code, out CatalogueEntry entry) && entry.Comparability == Comparability.Exact
                 && decoded.FlowControl is FlowControl.Next or FlowControl.Exception;
     }
 

@@ -59,7 +59,8 @@ public sealed partial class InstructionGenerator
                 break;
             case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq:
                 // Neither single-stepping nor alignment checks shall begin.
-                PatchQword(gpr[GprFile.Rsp], q => q & ~0x4_0100UL);
+                ClearByteBits(gpr[GprFile.Rsp] + 1, 1);
+                ClearByteBits(gpr[GprFile.Rsp] + 2, 4);
                 break;
             case Mnemonic.Fldenv or Mnemonic.Frstor:
                 PrepareX87Environment();
@@ -82,6 +83,13 @@ public sealed partial class InstructionGenerator
         int bits = _random.Percent(50) ? _random.Below(64) : _random.Between(-20_000, 20_000);
         SetAddressRegister(instruction.Op1Register, (ulong)bits, instruction.Op1Register.GetSize() == 4);
     }
+
+    /// <summary>A bit offset register that is also an address register would lead anywhere.</summary>
+    private static bool SharesBitOffset(in Instruction instruction) =>
+        instruction.Mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && instruction.Op0Kind == OpKind.Memory
+        && instruction.Op1Kind == OpKind.Register && instruction.Op1Register.GetSize() >= 4
+        && (instruction.Op1Register.GetFullRegister() == instruction.MemoryBase.GetFullRegister()
+            || instruction.Op1Register.GetFullRegister() == instruction.MemoryIndex.GetFullRegister());
 
     private void PrepareVectorIndex(Register index)
     {
@@ -316,6 +324,14 @@ public sealed partial class InstructionGenerator
         if (TryOperandAddress(out ulong address))
         {
             Write(address, bytes[..size]);
+        }
+    }
+
+    private void ClearByteBits(ulong address, int bits)
+    {
+        if (address - _data < OracleLayout.DataBytes)
+        {
+            _case.Data[address - _data] &= (byte)~bits;
         }
     }
 
