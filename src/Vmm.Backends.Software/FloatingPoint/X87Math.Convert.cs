@@ -3,21 +3,20 @@ namespace Vmm.Backends.Software.FloatingPoint;
 
 internal static partial class X87Math
 {
-    /// <summary>FLD of a binary32 or binary64 number: quiets signaling NaNs, reports denormals.</summary>
+    /// <summary>
+    /// FLD of a binary32 or binary64 number: quiets signaling NaNs, reports denormals. Unlike elsewhere a denormal is
+    /// loaded even when DE is unmasked.
+    /// </summary>
     /// <param name="bits">The number in memory.</param>
-    /// <param name="control">The control word.</param>
     /// <param name="status">The accumulator.</param>
-    public static Float80 Load<TFormat>(ulong bits, uint control, ref uint status) where TFormat : struct, IBinaryFormat
+    public static Float80 Load<TFormat>(ulong bits, ref uint status) where TFormat : struct, IBinaryFormat
     {
         var a = Unpacked.Decode<TFormat>(bits);
         if (a.IsNotNumber)
         {
             return PropagateNaN(a, ref status);
         }
-        if (StopsForDenormal(a.Denormal, control, ref status))
-        {
-            return default;
-        }
+        status |= a.Denormal ? FpFlags.Denormal : 0;
         return a.Kind switch
         {
             FpClass.Zero => Float80.SignedZero(a.Sign),

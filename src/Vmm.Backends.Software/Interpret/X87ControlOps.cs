@@ -110,12 +110,12 @@ internal static class X87ControlOps
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
         if (op.Size == 14)
         {
-            if (!cpu.TryLoad<Bytes14>(ref op, out var small)) return ref cpu.Fault(ref op);
+            if (!cpu.TryLoad<Bytes14>(ref op, out var small)) return ref ImageFault(cpu, ref op);
             ReadEnvironment(cpu, small, false);
         }
         else
         {
-            if (!cpu.TryLoad<Bytes28>(ref op, out var large)) return ref cpu.Fault(ref op);
+            if (!cpu.TryLoad<Bytes28>(ref op, out var large)) return ref ImageFault(cpu, ref op);
             ReadEnvironment(cpu, large, true);
         }
 
@@ -140,7 +140,7 @@ internal static class X87ControlOps
             done = cpu.TryStore(ref op, large);
         }
 
-        if (!done) return ref cpu.Fault(ref op);
+        if (!done) return ref ImageFault(cpu, ref op);
         cpu.S.X87.Control |= (ushort)FpFlags.AllExceptions;
         Summarize(ref cpu.S.X87);
         return ref Vcpu.Next(ref op);
@@ -152,13 +152,13 @@ internal static class X87ControlOps
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
         if (op.Size == 94)
         {
-            if (!cpu.TryLoad<Bytes94>(ref op, out var small)) return ref cpu.Fault(ref op);
+            if (!cpu.TryLoad<Bytes94>(ref op, out var small)) return ref ImageFault(cpu, ref op);
             ReadEnvironment(cpu, small, false);
             ReadRegisters(ref cpu.S.X87, ((ReadOnlySpan<byte>)small)[14..]);
         }
         else
         {
-            if (!cpu.TryLoad<Bytes108>(ref op, out var large)) return ref cpu.Fault(ref op);
+            if (!cpu.TryLoad<Bytes108>(ref op, out var large)) return ref ImageFault(cpu, ref op);
             ReadEnvironment(cpu, large, true);
             ReadRegisters(ref cpu.S.X87, ((ReadOnlySpan<byte>)large)[28..]);
         }
@@ -186,7 +186,7 @@ internal static class X87ControlOps
             done = cpu.TryStore(ref op, large);
         }
 
-        if (!done) return ref cpu.Fault(ref op);
+        if (!done) return ref ImageFault(cpu, ref op);
         Reset(ref cpu.S.X87);
         return ref Vcpu.Next(ref op);
     }
@@ -199,6 +199,22 @@ internal static class X87ControlOps
     {
         (x.Control, x.Status, x.Tags, x.Top) = (0x37F, 0, 0, 0);
         (x.LastOpcode, x.LastCs, x.LastDs, x.LastIp, x.LastDp) = (0, 0, 0, 0, 0);
+    }
+
+    // Where an image runs into a page that is not there, processors report the address of its last byte, unless already the
+    // first word does.
+    private static ref Op ImageFault(Vcpu cpu, ref Op op)
+    {
+        ref var s = ref cpu.S;
+        var (vector, error, address) = (s.FaultVector, s.FaultError, s.Cr2);
+        if (vector == Vector.PF && (address & 0xFFF) == 0 && cpu.TryLinear(ref op, op.Size, Mmu.Access.Read, out var linear)
+            && address - linear >= (op.Size is 14 or 94 ? 2u : 4u))
+        {
+            s.Cr2 = linear + op.Size - 1;
+        }
+
+        (s.FaultVector, s.FaultError) = (vector, error);
+        return ref cpu.Fault(ref op);
     }
 
     private static void SetControl(ref X87State x, ushort value)

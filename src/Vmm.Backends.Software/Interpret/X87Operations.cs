@@ -37,7 +37,7 @@ internal interface IX87Memory<T> where T : unmanaged
     static abstract Unpacked Decode(T value);
 
     /// <summary>FLD, FILD.</summary>
-    static abstract Float80 Load(T value, uint control, ref uint status);
+    static abstract Float80 Load(T value, ref uint status);
 
     /// <summary>FST, FIST.</summary>
     static abstract T Store(in Float80 value, uint control, ref uint status);
@@ -172,7 +172,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(uint value) => Unpacked.Decode<Binary32>(value);
 
-        public static Float80 Load(uint value, uint control, ref uint status) => X87Math.Load<Binary32>(value, control, ref status);
+        public static Float80 Load(uint value, ref uint status) => X87Math.Load<Binary32>(value, ref status);
 
         public static uint Store(in Float80 value, uint control, ref uint status) => (uint)X87Math.Store<Binary32>(value, control, ref status);
     }
@@ -184,7 +184,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(ulong value) => Unpacked.Decode<Binary64>(value);
 
-        public static Float80 Load(ulong value, uint control, ref uint status) => X87Math.Load<Binary64>(value, control, ref status);
+        public static Float80 Load(ulong value, ref uint status) => X87Math.Load<Binary64>(value, ref status);
 
         public static ulong Store(in Float80 value, uint control, ref uint status) => X87Math.Store<Binary64>(value, control, ref status);
     }
@@ -196,7 +196,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(short value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(short value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(short value, ref uint status) => Float80.FromInteger(value);
 
         public static short Store(in Float80 value, uint control, ref uint status) => (short)X87Math.StoreInteger(value, 16, false, control, ref status);
     }
@@ -208,7 +208,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(int value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(int value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(int value, ref uint status) => Float80.FromInteger(value);
 
         public static int Store(in Float80 value, uint control, ref uint status) => (int)X87Math.StoreInteger(value, 32, false, control, ref status);
     }
@@ -220,7 +220,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(long value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(long value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(long value, ref uint status) => Float80.FromInteger(value);
 
         public static long Store(in Float80 value, uint control, ref uint status) => X87Math.StoreInteger(value, 64, false, control, ref status);
     }
@@ -233,7 +233,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(short value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(short value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(short value, ref uint status) => Float80.FromInteger(value);
 
         public static short Store(in Float80 value, uint control, ref uint status) => (short)X87Math.StoreInteger(value, 16, true, control, ref status);
     }
@@ -246,7 +246,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(int value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(int value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(int value, ref uint status) => Float80.FromInteger(value);
 
         public static int Store(in Float80 value, uint control, ref uint status) => (int)X87Math.StoreInteger(value, 32, true, control, ref status);
     }
@@ -259,7 +259,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(long value) => Unpacked.FromInteger(value);
 
-        public static Float80 Load(long value, uint control, ref uint status) => Float80.FromInteger(value);
+        public static Float80 Load(long value, ref uint status) => Float80.FromInteger(value);
 
         public static long Store(in Float80 value, uint control, ref uint status) => X87Math.StoreInteger(value, 64, true, control, ref status);
     }
@@ -272,7 +272,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(Extended value) => new Float80(value.SignExponent, value.Significand).Unpack();
 
-        public static Float80 Load(Extended value, uint control, ref uint status) => new(value.SignExponent, value.Significand);
+        public static Float80 Load(Extended value, ref uint status) => new(value.SignExponent, value.Significand);
 
         public static Extended Store(in Float80 value, uint control, ref uint status) => new() { Significand = value.Significand, SignExponent = value.SignExponent };
     }
@@ -285,7 +285,7 @@ internal static class X87Operations
 
         public static Unpacked Decode(Extended value) => X87Math.LoadDecimal(value.Significand, value.SignExponent).Unpack();
 
-        public static Float80 Load(Extended value, uint control, ref uint status) => X87Math.LoadDecimal(value.Significand, value.SignExponent);
+        public static Float80 Load(Extended value, ref uint status) => X87Math.LoadDecimal(value.Significand, value.SignExponent);
 
         public static Extended Store(in Float80 value, uint control, ref uint status)
         {

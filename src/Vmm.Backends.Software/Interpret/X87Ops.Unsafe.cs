@@ -56,7 +56,8 @@ internal static unsafe partial class X87Ops
             case Mnemonic.Fldln2: return Constant(ref op, 5);
             case Mnemonic.Fldz: return Constant(ref op, 6);
             case Mnemonic.Fst or Mnemonic.Fist: return Store(i, false);
-            case Mnemonic.Fstp or Mnemonic.Fistp or Mnemonic.Fbstp or Mnemonic.Fstpnce: op.Extra = 1; return Store(i, false);
+            case Mnemonic.Fstp or Mnemonic.Fistp or Mnemonic.Fbstp: op.Extra = 1; return Store(i, false);
+            case Mnemonic.Fstpnce: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&MoveRegister;
             case Mnemonic.Fisttp: op.Extra = 1; return Store(i, true);
             case Mnemonic.Fcom or Mnemonic.Ficom: return Comparison(i);
             case Mnemonic.Fcomp or Mnemonic.Ficomp: op.Extra = 1; return Comparison(i);

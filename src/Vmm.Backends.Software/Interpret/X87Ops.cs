@@ -132,8 +132,8 @@ internal static partial class X87Ops
         ref var x = ref cpu.S.X87;
         if (!IsEmpty(ref x, -1)) return ref Overflow(cpu, ref op);
         var raised = 0u;
-        var result = TMemory.Load(value, x.Control, ref raised);
-        if (!X87Math.HasNoResult(x.Control, raised)) Push(ref x, result);
+        var result = TMemory.Load(value, ref raised);
+        if (!X87Math.HasNoResult(x.Control, raised & ~FpFlags.Denormal)) Push(ref x, result);
         return ref End(cpu, ref op, raised);
     }
 
@@ -181,9 +181,26 @@ internal static partial class X87Ops
             if (!cpu.TryStore(ref op, value)) return ref cpu.Fault(ref op);
             Pop(ref x, op.Extra);
         }
+        else if (!cpu.TryProbeStore(ref op, Unsafe.SizeOf<T>()))
+        {
+            return ref cpu.Fault(ref op);
+        }
 
         Note(cpu, ref op, true);
         return ref End(cpu, ref op, raised);
+    }
+
+    // FSTPNCE (D9 D8+i, undocumented): as FSTP, but an empty register is moved, tag and all, without a fault.
+    private static ref Op MoveRegister(Vcpu cpu, ref Op op)
+    {
+        if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
+        Note(cpu, ref op, false);
+        ref var x = ref cpu.S.X87;
+        var empty = IsEmpty(ref x, 0);
+        Set(ref x, op.A, Get(ref x, 0));
+        if (empty) x.Tags &= (byte)~(1 << Physical(ref x, op.A));
+        Pop(ref x, 1);
+        return ref End(cpu, ref op, 0);
     }
 
     // FCOM, FCOMP, FCOMPP, FUCOM and so on: B is the other register, C is 1 for the unordered ones.

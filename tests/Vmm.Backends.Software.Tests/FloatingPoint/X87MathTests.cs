@@ -135,8 +135,8 @@ public sealed class X87MathTests
             var status = 0u;
             var control = requests[i].Control;
             var result = operation == 12
-                ? X87Math.Load<Binary32>(requests[i].A, control, ref status) : X87Math.Load<Binary64>(requests[i].A, control, ref status);
-            var ok = (X87Math.HasNoResult(control, status) || result.Equals(First(answers[i]))) && (status & 0x27F) == (answers[i].Flags & 0x27F);
+                ? X87Math.Load<Binary32>(requests[i].A, ref status) : X87Math.Load<Binary64>(requests[i].A, ref status);
+            var ok = (X87Math.HasNoResult(control, status & ~FpFlags.Denormal) || result.Equals(First(answers[i]))) && (status & 0x27F) == (answers[i].Flags & 0x27F);
             differences.Check(ok, () => $"{requests[i].A:X} cw {control:X}: got {result} {status:X}, host {First(answers[i])} {answers[i].Flags:X}");
         }
         differences.Assert();
