@@ -1,4 +1,4 @@
-using Vmm.Core.Execution;
+using Vmm.Core.Telemetry;
 
 namespace Vmm.Core;
 
@@ -41,7 +41,10 @@ public sealed partial class VirtualMachine
                 LetRun();
             }
 
-            Inlets.Drain();
+            Timeline.Mark(BootTimeline.Started);
+            _telemetry.BeginBoot();
+            LogStarted(Name);
+            if (!Clock.IsCounted) Inlets.Drain();
             StartThreads();
         }
         finally
@@ -59,6 +62,7 @@ public sealed partial class VirtualMachine
     /// <exception cref="ObjectDisposedException">The machine is disposed.</exception>
     public async Task PauseAsync(CancellationToken cancellationToken = default)
     {
+        using var span = MachineTelemetry.Span("vmm.pause", Name);
         await _operations.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -94,6 +98,7 @@ public sealed partial class VirtualMachine
             }
 
             await Task.WhenAll(Clock.WhenQuiet(), Inlets.WhenQuiet()).ConfigureAwait(false);
+            LogPaused(Name, Clock.Now);
         }
         finally
         {
@@ -118,6 +123,7 @@ public sealed partial class VirtualMachine
                 LetRun();
             }
 
+            LogResumed(Name);
             if (!Clock.IsCounted) Inlets.Drain();
         }
         finally
@@ -137,6 +143,7 @@ public sealed partial class VirtualMachine
     public async Task<MachineExit> StopAsync(TimeSpan timeout, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
+        using var span = MachineTelemetry.Span("vmm.stop", Name);
         if (State == MachineState.Paused)
         {
             try
@@ -157,6 +164,7 @@ public sealed partial class VirtualMachine
         }
         catch (TimeoutException)
         {
+            LogStopTimedOut(Name, timeout);
             return await KillAsync().ConfigureAwait(false);
         }
     }
@@ -275,13 +283,19 @@ public sealed partial class VirtualMachine
         Clock.Pause();
         Inlets.Close();
         var quiet = Task.WhenAll(Clock.WhenQuiet(), Inlets.WhenQuiet());
-        if (quiet.IsCompleted) _completion.TrySetResult(_exit!);
+        if (quiet.IsCompleted) Complete();
         else _ = CompleteWhen(quiet);
     }
 
     private async Task CompleteWhen(Task quiet)
     {
         await quiet.ConfigureAwait(false);
+        Complete();
+    }
+
+    private void Complete()
+    {
+        ReportEnd(_exit!);
         _completion.TrySetResult(_exit!);
     }
 

@@ -2,11 +2,13 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vmm.Core.Backends;
 using Vmm.Core.Boards;
+using Vmm.Core.Boot;
 using Vmm.Core.Buses;
 using Vmm.Core.Devices;
 using Vmm.Core.Errors;
 using Vmm.Core.Execution;
 using Vmm.Core.Memory;
+using Vmm.Core.Telemetry;
 using Vmm.Core.Time;
 using Vmm.Core.X86;
 
@@ -27,40 +29,45 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
     private readonly TimeProvider _time;
     private readonly ILogger _log;
 
-    internal VirtualMachine(VirtualMachineBuilder options)
+    internal VirtualMachine(VirtualMachineBuilder options, List<string> problems)
     {
         Name = options.Name;
         _time = options.TimeProvider;
         _log = options.LoggerFactory.CreateLogger("Vmm.Machine");
         _gate = new VcpuGate(OnVcpusGone);
-        var memory = new GuestMemory();
-        Bus = new SystemBus(memory);
-        Clock = new VmClock(options.TimeProvider, options.NanosecondsPerInstruction) { Faulted = Fail };
+        _telemetry = new MachineTelemetry(Name, () => Statistics);
+        Timeline = new BootTimeline(_time) { ConsoleReached = () => _telemetry.EndBoot() };
+        Bus = new SystemBus(new GuestMemory());
+        Clock = new VmClock(_time, options.NanosecondsPerInstruction) { Faulted = Fail };
         Inlets = new InletGate(Fail, Clock.IsCounted ? KickFirst : null);
+        using var span = MachineTelemetry.Span("vmm.build", Name);
         try
         {
+            var build = new MachineBuild(problems);
             var board = options.Board!();
-            foreach (var (start, length) in board.LayOutMemory(options.Memory)) Add(MemoryRegion.Allocate($"ram{_regions.Count}", start, length));
-            foreach (var region in options.Regions) Add(region());
+            AddMemory(options, board, build);
             Partition = options.Backend!.CreatePartition(new PartitionOptions
             {
                 Bus = Bus, Clock = Clock, VcpuCount = options.Vcpus, CpuModel = options.CpuModel, LoggerFactory = options.LoggerFactory, Kicked = OnKicked,
             });
-            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, Inlets, End);
-            board.Attach(Context);
-            foreach (var part in options.Parts) part(Context);
+            if (Clock.IsCounted && !Partition.Capabilities.HasFlag(HypervisorCapabilities.VirtualTime))
+            {
+                problems.Add($"Counted time needs a backend with {nameof(HypervisorCapabilities.VirtualTime)}, which '{options.Backend.Name}' has not; use the software CPU.");
+            }
+
+            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, Inlets, Timeline, End);
+            build.Try(() => board.Attach(Context));
+            foreach (var part in options.Parts) build.Try(() => part(Context));
             foreach (var (_, device) in Context.Devices) device.Reset();
-            var boot = board.WriteTables(Context);
-            var problems = options.Loader!.Validate(boot).ToArray();
-            if (problems.Length > 0) throw new VmmConfigurationException([.. problems]);
-            var state = new VcpuState();
-            options.Loader.Load(boot, state);
-            Partition.Vcpus[0].SetState(state);
+            Load(options, board, build);
             var share = ShareKeeper.Create(options.Share);
             _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, _gate, v, share))];
+            Timeline.Mark(BootTimeline.Loaded);
+            LogBuilt(Name, options.Vcpus, options.Backend.Name, Memory.RamSize, Context.Devices.Count);
         }
-        catch
+        catch (Exception e)
         {
+            span?.SetStatus(ActivityStatusCode.Error, e.Message);
             Free();
             throw;
         }
@@ -121,6 +128,27 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
         if ((uint)index < (uint)runners.Length) runners[index].Wake();
     }
 
+    private void AddMemory(VirtualMachineBuilder options, IBoard board, MachineBuild build)
+    {
+        build.Try(() =>
+        {
+            foreach (var (start, length) in board.LayOutMemory(options.Memory)) Add(MemoryRegion.Allocate($"ram{_regions.Count}", start, length));
+        });
+        foreach (var region in options.Regions) build.Try(() => Add(region()));
+    }
+
+    private void Load(VirtualMachineBuilder options, IBoard board, MachineBuild build)
+    {
+        // The tables are about what is there; of a machine that lacks parts they, and the loader's opinion of them, may still be worth having.
+        BootContext? boot = null;
+        build.Try(() => boot = board.WriteTables(Context));
+        if (boot is not null && options.Loader is not null) build.Problems.AddRange(options.Loader.Validate(boot));
+        if (build.Problems.Count > 0) throw new VmmConfigurationException([.. build.Problems]);
+        var state = new VcpuState();
+        options.Loader!.Load(boot!, state);
+        Partition.Vcpus[0].SetState(state);
+    }
+
     private void Add(MemoryRegion region)
     {
         _regions.Add(region);
@@ -130,6 +158,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
     /// <summary>Frees everything once nothing runs any more. One part that fails to go does not keep the others.</summary>
     private void Free()
     {
+        KeepStatistics();
         foreach (var runner in _runners) runner.Join();
         FreePart("clock", Clock);
         if (Context is not null)
@@ -139,6 +168,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
 
         FreePart("partition", Partition);
         foreach (var region in _regions) FreePart(region.Name, region);
+        FreePart("telemetry", _telemetry);
     }
 
     private void FreePart(string name, IDisposable? part)
@@ -152,7 +182,4 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
             LogDisposalFailed(e, name, Name);
         }
     }
-
-    [LoggerMessage(EventId = 1010, Level = LogLevel.Error, Message = "Disposing {Part} of machine {Machine} failed.")]
-    private partial void LogDisposalFailed(Exception error, string part, string machine);
 }

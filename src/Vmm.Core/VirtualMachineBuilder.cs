@@ -109,21 +109,23 @@ public sealed record VirtualMachineBuilder
     /// <exception cref="HypervisorException">The host refused.</exception>
     public VirtualMachine Build()
     {
-        var problems = Validate();
-        if (problems.Count > 0) throw new VmmConfigurationException([.. problems]);
-        return new VirtualMachine(this);
+        var problems = Validate(out var canGoOn);
+        return canGoOn ? new VirtualMachine(this, problems) : throw new VmmConfigurationException([.. problems]);
     }
 
-    private List<string> Validate()
+    /// <summary>Checks what can be checked without making anything.</summary>
+    /// <param name="canGoOn">Whether the machine can be made far enough to find more problems.</param>
+    private List<string> Validate(out bool canGoOn)
     {
         List<string> problems = [];
         if (Backend is null) problems.Add("No backend: call WithBackend, for instance with new SoftwareHypervisor().");
         else if (Backend.Probe() is { IsUsable: false } probe) problems.Add($"The backend '{probe.Backend}' cannot be used here: {probe.Detail}{(probe.Fix is null ? "" : $" To mend it: {probe.Fix}")}");
         if (Board is null) problems.Add("No board: call WithBoard, for instance with () => new MicroVmBoard().");
-        if (Loader is null) problems.Add("Nothing to boot: call WithBootLoader with a kernel, a firmware or a program.");
         if (Vcpus is < 1 or > MaximumVcpus) problems.Add($"{Vcpus} vCPUs: choose 1 to {MaximumVcpus}.");
         if (Memory < MinimumMemory || Memory % MemoryRegion.PageSize != 0) problems.Add($"Memory of {Memory} bytes: choose a multiple of {MemoryRegion.PageSize}, at least {MinimumMemory}.");
         if (NanosecondsPerInstruction < 0) problems.Add($"{NanosecondsPerInstruction} ns an instruction: choose 1 or more.");
+        canGoOn = problems.Count == 0;
+        if (Loader is null) problems.Add("Nothing to boot: call WithBootLoader with a kernel, a firmware or a program.");
         if (NanosecondsPerInstruction > 0 && Vcpus > 1) problems.Add("Counted time needs exactly one vCPU: instruction order between several is the host's.");
         problems.AddRange(Share.Validate());
         return problems;

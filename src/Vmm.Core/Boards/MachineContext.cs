@@ -4,6 +4,7 @@ using Vmm.Core.Buses;
 using Vmm.Core.Devices;
 using Vmm.Core.Memory;
 using Vmm.Core.State;
+using Vmm.Core.Telemetry;
 using Vmm.Core.Time;
 
 namespace Vmm.Core.Boards;
@@ -15,9 +16,9 @@ public sealed class MachineContext
     private readonly InletGate _inlets;
     private readonly Action<MachineExit> _end;
 
-    internal MachineContext(IBoard board, SystemBus bus, VmClock clock, IPartition partition, ILoggerFactory loggers, InletGate inlets, Action<MachineExit> end)
+    internal MachineContext(IBoard board, SystemBus bus, VmClock clock, IPartition partition, ILoggerFactory loggers, InletGate inlets, BootTimeline timeline, Action<MachineExit> end)
     {
-        (Board, Bus, Clock, Partition, LoggerFactory, _inlets, _end) = (board, bus, clock, partition, loggers, inlets, end);
+        (Board, Bus, Clock, Partition, LoggerFactory, _inlets, Timeline, _end) = (board, bus, clock, partition, loggers, inlets, timeline, end);
     }
 
     /// <summary>The board.</summary>
@@ -37,6 +38,9 @@ public sealed class MachineContext
 
     /// <summary>Where devices log.</summary>
     public ILoggerFactory LoggerFactory { get; }
+
+    /// <summary>The machine's start in time; a console device calls <see cref="BootTimeline.MarkConsoleByte"/>.</summary>
+    public BootTimeline Timeline { get; }
 
     /// <summary>What devices add to a Linux kernel's command line.</summary>
     public List<string> KernelArguments { get; } = [];

@@ -1,5 +1,6 @@
 using Vmm.Core.Backends;
 using Vmm.Core.Errors;
+using Vmm.Core.Telemetry;
 using Vmm.Core.Time;
 
 namespace Vmm.Core.Execution;
@@ -73,6 +74,7 @@ internal sealed class VcpuRunner
 
     private void Loop()
     {
+        _machine.Timeline.Mark(BootTimeline.FirstInstruction);
         while (Enter())
         {
             try
