@@ -70,7 +70,7 @@ public class VirtualMachineBuilderTests
             .AddPart(m => m.Board.Line(1000))
             .AddPart(_ => throw new InvalidOperationException("No window is left."))
             .Build);
-        Assert.Equal(17, e.Problems.Length);
+        Assert.Equal(16, e.Problems.Length);
         foreach (var text in new[]
         {
             "The kernel is too big.", "The command line is too long.", "CPU weight of 0", "overlaps region", "0xffff0001 is not a multiple", "ROM 'empty' is empty", "0x64 is not a positive multiple",

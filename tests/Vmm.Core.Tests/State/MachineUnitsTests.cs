@@ -88,7 +88,7 @@ public class MachineUnitsTests
     {
         Assert.Equal(reserved, MachineUnits.IsReserved(name));
         if (!reserved) return;
-        var problem = Assert.Throws<ArgumentException>(() => Build(out _, name: name).Dispose());
+        var problem = Assert.Throws<VmmConfigurationException>(() => Build(out _, name: name).Dispose());
         Assert.Contains(name, problem.Message);
     }
 
