@@ -105,18 +105,16 @@ internal static class LazyFlags
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void SetInc<T>(T a, T r) where T : unmanaged, IBinaryInteger<T>
         {
-            var cf = s.FlagsAux & (1UL << 63);
-            s.SetAdd(a, T.One, r);
-            s.KeepCarry(cf);
+            s.FlagsResult = SignExtend(r);
+            s.FlagsAux = KeepCarry(s.FlagsAux, Carries((a & T.One) | ((a | T.One) & ~r)));
         }
 
         /// <summary>Flags of <c>r = a - 1</c>: CF stays.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void SetDec<T>(T a, T r) where T : unmanaged, IBinaryInteger<T>
         {
-            var cf = s.FlagsAux & (1UL << 63);
-            s.SetSub(a, T.One, r);
-            s.KeepCarry(cf);
+            s.FlagsResult = SignExtend(r);
+            s.FlagsAux = KeepCarry(s.FlagsAux, Carries((~a & T.One) | ((~a | T.One) & r)));
         }
 
         /// <summary>Whether condition 0 to 15 of Jcc, SETcc and CMOVcc holds.</summary>
@@ -133,26 +131,30 @@ internal static class LazyFlags
         }) != ((code & 1) != 0);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private void KeepCarry(ulong cf)
-        {
-            var change = (s.FlagsAux ^ cf) & (1UL << 63);
-            s.FlagsAux ^= change | (change >> 1);
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private void SetCarries<T>(T r, T carries) where T : unmanaged, IBinaryInteger<T>
         {
-            var c = ulong.CreateTruncating(carries);
             s.FlagsResult = SignExtend(r);
-            s.FlagsAux = (c & 8) | ((c << (64 - Unsafe.SizeOf<T>() * 8)) & Top);
+            s.FlagsAux = Carries(carries);
         }
+    }
+
+    /// <summary>The auxiliary word with CF as it was before; OF stays that of the operation.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong KeepCarry(ulong before, ulong after)
+    {
+        var change = (after ^ before) & (1UL << 63);
+        return after ^ change ^ (change >> 1);
+    }
+
+    /// <summary>The auxiliary word of an operation with these carries out of each bit; one mask if they are in place already.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Carries<T>(T carries) where T : unmanaged, IBinaryInteger<T>
+    {
+        var c = Interpret.Width.Zero(carries);
+        return Unsafe.SizeOf<T>() == 8 ? c & (Top | 8) : (c & 8) | ((c << (64 - Unsafe.SizeOf<T>() * 8)) & Top);
     }
 
     /// <summary>Sign-extends an unsigned value of 8, 16, 32 or 64 bits to 64.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong SignExtend<T>(T value) where T : unmanaged, IBinaryInteger<T>
-    {
-        var shift = 64 - Unsafe.SizeOf<T>() * 8;
-        return (ulong)((long)(ulong.CreateTruncating(value) << shift) >> shift);
-    }
+    public static ulong SignExtend<T>(T value) where T : unmanaged, IBinaryInteger<T> => Interpret.Width.Sign(value);
 }

@@ -56,6 +56,40 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>
+    /// Where the TLB keeps a linear address for reading. If the entry covers the access, the handler does it with
+    /// <see cref="At"/>; if not, its general form does. For handlers of <see cref="AddressKind.Flat64"/> operands, and the stack.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ref TlbEntry ReadEntry(ulong linear) => ref _reads[Tlb.Slot(linear)];
+
+    /// <summary>As <see cref="ReadEntry"/>, for writing, or for reading and writing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ref TlbEntry WriteEntry(ulong linear) => ref _writes[Tlb.Slot(linear)];
+
+    /// <summary>Whether an entry maps all bytes of an access.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Covers<T>(ref TlbEntry entry, ulong linear) where T : unmanaged => entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL);
+
+    /// <summary>Loads through an entry that covers the access.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T At<T>(ref TlbEntry entry, ulong linear) where T : unmanaged
+    {
+        // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
+        var value = Unsafe.ReadUnaligned<T>((void*)(linear + (ulong)entry.Addend));
+        Volatile.ReadBarrier();
+        return value;
+    }
+
+    /// <summary>Stores through an entry that covers the access.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Put<T>(ref TlbEntry entry, ulong linear, T value) where T : unmanaged
+    {
+        Volatile.WriteBarrier();
+        // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
+        Unsafe.WriteUnaligned((void*)(linear + (ulong)entry.Addend), value);
+    }
+
+    /// <summary>
     /// Begins a read-modify-write of the memory operand: loads it, with write permission checked. The handler computes, then
     /// calls <see cref="EndUpdate"/>, and begins again if that says so (a LOCKed operation that raced with another processor).
     /// </summary>

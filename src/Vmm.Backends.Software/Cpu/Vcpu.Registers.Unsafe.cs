@@ -66,6 +66,19 @@ internal sealed unsafe partial class Vcpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ref Op Next(ref Op op) => ref Unsafe.Add(ref op, 1);
 
+    /// <summary>
+    /// Goes straight on with the instruction after this one. The call becomes a jump in optimized code if the handler has no
+    /// local whose address is taken; elsewhere the stack grows by a frame for each instruction, but not past the block's end,
+    /// as every handler that ends a block returns to <see cref="Execute"/>.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ref Op Chain(ref Op op)
+    {
+        ref var next = ref Unsafe.Add(ref op, 1);
+        // SAFETY: every block ends with an op that does not chain, so there is a next one.
+        return ref ((delegate*<Vcpu, ref Op, ref Op>)next.Handler)(this, ref next);
+    }
+
     /// <summary>Leaves the block chain.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ref Op Leave() => ref Unsafe.NullRef<Op>();

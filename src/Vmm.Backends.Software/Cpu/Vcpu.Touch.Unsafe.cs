@@ -1,3 +1,4 @@
+using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
 
 namespace Vmm.Backends.Software.Cpu;
@@ -8,7 +9,10 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Translates one byte's address with the current privilege, or records the fault that the access would raise.</summary>
     public bool TryTouch(ulong linear, Access access) => TryRun(linear, access, out _, out _);
 
-    /// <summary>As <see cref="TryTouch"/> with a write to the stack.</summary>
+    /// <summary>Checks the memory operand as an access of one byte would.</summary>
+    public bool TryTouch(ref Op op, Access access) => TryLinear(ref op, 1, access, out var linear) && (TryTouch(linear, access) || StackFault(ref op));
+
+    /// <summary>Checks the stack as a write of one byte would.</summary>
     /// <param name="offset">Bytes above RSP (negative ones wrap as the stack does).</param>
     public bool TryTouchStack(ulong offset)
     {

@@ -46,14 +46,25 @@ internal static unsafe partial class AluOps
 
     private static nint Two<TOp>(in Instruction instruction, in Op op) where TOp : struct, IBinary => op.Size switch
     {
-        1 => Two<TOp, byte>(instruction),
-        2 => Two<TOp, ushort>(instruction),
-        4 => Two<TOp, uint>(instruction),
-        _ => Two<TOp, ulong>(instruction),
+        1 => Two<TOp, byte>(instruction, op),
+        2 => Two<TOp, ushort>(instruction, op),
+        4 => Two<TOp, uint>(instruction, op),
+        _ => Two<TOp, ulong>(instruction, op),
     };
 
-    private static nint Two<TOp, T>(in Instruction instruction) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    /// <summary>Whether the flat forms may try: memory with plain 64-bit addressing, and no LOCK.</summary>
+    private static bool IsFlat(in Instruction instruction, in Op op) =>
+        op.Address == AddressKind.Flat64 && (op.Flags & OpFlags.Lock) == 0 && (instruction.Op0Kind == OpKind.Memory || (instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Memory));
+
+    private static nint Flat<TOp, T, TAddress>(in Instruction instruction) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> where TAddress : struct, IAddress
     {
+        if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&RegFlat<TOp, T, TAddress>;
+        return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatReg<TOp, T, TAddress> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatImm<TOp, T, TAddress>;
+    }
+
+    private static nint Two<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    {
+        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<TOp, T, Address.Base>(instruction) : Flat<TOp, T, Address.Indexed>(instruction);
         if (instruction.Op0Kind == OpKind.Memory)
         {
             return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemReg<TOp, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemImm<TOp, T>;
@@ -69,12 +80,16 @@ internal static unsafe partial class AluOps
 
     private static nint One<TOp>(in Instruction instruction, in Op op) where TOp : struct, IUnary => op.Size switch
     {
-        1 => One<TOp, byte>(instruction),
-        2 => One<TOp, ushort>(instruction),
-        4 => One<TOp, uint>(instruction),
-        _ => One<TOp, ulong>(instruction),
+        1 => One<TOp, byte>(instruction, op),
+        2 => One<TOp, ushort>(instruction, op),
+        4 => One<TOp, uint>(instruction, op),
+        _ => One<TOp, ulong>(instruction, op),
     };
 
-    private static nint One<TOp, T>(in Instruction instruction) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T> =>
-        instruction.Op0Kind == OpKind.Memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&Mem<TOp, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&Reg<TOp, T>;
+    private static nint One<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
+    {
+        if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Reg<TOp, T>;
+        if (!IsFlat(instruction, op)) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Mem<TOp, T>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Indexed>;
+    }
 }

@@ -17,7 +17,7 @@ internal static partial class AluOps
         var r = TOp.Run(ref s, a, b);
         if (TOp.Writes) cpu.SetReg(op.A, r);
         TOp.SetFlags(ref s, a, b, r);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -29,7 +29,7 @@ internal static partial class AluOps
         var r = TOp.Run(ref s, a, b);
         if (TOp.Writes) cpu.SetReg(op.A, r);
         TOp.SetFlags(ref s, a, b, r);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -85,7 +85,7 @@ internal static partial class AluOps
         cpu.Reg<ulong>(op.A) = 0;
         s.FlagsResult = 0;
         s.FlagsAux = 0;
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>TEST of a register with itself.</summary>
@@ -93,7 +93,7 @@ internal static partial class AluOps
     private static ref Op TestSelf<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         cpu.S.SetLogic(cpu.Reg<T>(op.A));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -103,7 +103,7 @@ internal static partial class AluOps
         var r = TOp.Run(a);
         cpu.SetReg(op.A, r);
         TOp.SetFlags(ref cpu.S, a, r);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

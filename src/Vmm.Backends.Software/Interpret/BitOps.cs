@@ -49,20 +49,20 @@ internal static partial class BitOps
     private static ref Op TestRegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
     {
         Register<TOp, T>(cpu, ref op, (int)Width.Zero(cpu.Reg<T>(op.B)) & (Width.Bits<T>() - 1));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op TestRegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
     {
         Register<TOp, T>(cpu, ref op, (int)op.Imm & (Width.Bits<T>() - 1));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op TestMemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
     {
         if (!TryMemory<TOp, T>(cpu, ref op, (int)op.Imm & (Width.Bits<T>() - 1))) return ref cpu.Fault(ref op);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>A register as bit offset reaches over all of memory, backwards too: the operand is the word the bit is in.</summary>
@@ -72,7 +72,7 @@ internal static partial class BitOps
         var far = op;
         far.Disp += (ulong)(offset >> BitOperations.Log2((uint)Width.Bits<T>())) * (uint)Unsafe.SizeOf<T>();
         if (!TryMemory<TOp, T>(cpu, ref far, (int)offset & (Width.Bits<T>() - 1))) return ref cpu.Fault(ref op);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -185,7 +185,7 @@ internal static partial class BitOps
         var a = cpu.Reg<T>(op.B);
         var r = TOp.Run(ref cpu.S, a);
         if (!TOp.KeepsOnZero || a != T.Zero) cpu.SetReg(op.A, r);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -206,7 +206,7 @@ internal static partial class BitOps
     private static ref Op CrcReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Crc(cpu, ref op, cpu.Reg<T>(op.B));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op CrcMem<T>(Vcpu cpu, ref Op op) where T : unmanaged

@@ -22,7 +22,7 @@ internal static partial class BmiOps
     private static ref Op FromReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBmi where T : unmanaged, IBinaryInteger<T>
     {
         cpu.SetReg(op.A, TOp.Run(ref cpu.S, cpu.Reg<T>(op.B), cpu.Reg<T>(op.C)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -36,7 +36,7 @@ internal static partial class BmiOps
     private static ref Op RotateReg<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         cpu.SetReg(op.A, T.RotateRight(cpu.Reg<T>(op.B), (int)op.Imm & (Width.Bits<T>() - 1)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op RotateMem<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>

@@ -7,19 +7,19 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>What computes nothing: NOP, hints, fences and cache-line instructions; and BOUND, RDRAND and RDSEED.</summary>
 internal static partial class HintOps
 {
-    private static ref Op Nothing(Vcpu cpu, ref Op op) => ref Vcpu.Next(ref op);
+    private static ref Op Nothing(Vcpu cpu, ref Op op) => ref cpu.Chain(ref op);
 
     private static ref Op Fence(Vcpu cpu, ref Op op)
     {
         Thread.MemoryBarrier();
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>CLFLUSH, CLFLUSHOPT and CLWB: memory is coherent, but the address is checked as by a load of one byte.</summary>
     private static ref Op CacheLine(Vcpu cpu, ref Op op)
     {
-        if (!cpu.TryLinear(ref op, 1, Access.Read, out var linear) || !(cpu.TryTouch(linear, Access.Read) || cpu.StackFault(ref op))) return ref cpu.Fault(ref op);
-        return ref Vcpu.Next(ref op);
+        if (!cpu.TryTouch(ref op, Access.Read)) return ref cpu.Fault(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op Bound16(Vcpu cpu, ref Op op)
@@ -42,6 +42,6 @@ internal static partial class HintOps
     {
         cpu.SetReg(op.A, Width.Narrow<T>(cpu.Entropy()));
         cpu.S.SetArithmetic(Flags.CF);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 }

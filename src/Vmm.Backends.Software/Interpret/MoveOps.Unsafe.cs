@@ -59,11 +59,12 @@ internal static unsafe partial class MoveOps
             if (instruction.GetOpKind(i) == OpKind.Register && !instruction.GetOpRegister(i).IsGPR()) return 0;
         }
 
-        return op.Size switch { 1 => Mov<byte>(instruction), 2 => Mov<ushort>(instruction), 4 => Mov<uint>(instruction), _ => Mov<ulong>(instruction) };
+        return op.Size switch { 1 => Mov<byte>(instruction, op), 2 => Mov<ushort>(instruction, op), 4 => Mov<uint>(instruction, op), _ => Mov<ulong>(instruction, op) };
     }
 
-    private static nint Mov<T>(in Instruction instruction) where T : unmanaged
+    private static nint Mov<T>(in Instruction instruction, in Op op) where T : unmanaged
     {
+        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<T, Address.Base>(instruction) : Flat<T, Address.Indexed>(instruction);
         if (instruction.Op0Kind == OpKind.Memory)
         {
             return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemReg<T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemImm<T>;
@@ -77,35 +78,52 @@ internal static unsafe partial class MoveOps
         };
     }
 
+    private static bool IsFlat(in Instruction instruction, in Op op) =>
+        op.Address == AddressKind.Flat64 && (instruction.Op0Kind == OpKind.Memory || instruction.Op1Kind == OpKind.Memory);
+
+    private static nint Flat<T, TAddress>(in Instruction instruction) where T : unmanaged where TAddress : struct, IAddress
+    {
+        if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&RegFlat<T, TAddress>;
+        return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatReg<T, TAddress> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatImm<T, TAddress>;
+    }
+
     private static int SourceSize(in Instruction instruction) => instruction.Op1Kind == OpKind.Register ? instruction.Op1Register.GetSize() : instruction.MemorySize.GetSize();
 
     // Writing 64 bits is what writing 32 zero-extended ones comes to.
     private static nint Zero(in Instruction instruction, in Op op) => (SourceSize(instruction), op.Size) switch
     {
-        (1, 2) => Zero<byte, ushort>(instruction),
-        (1, _) => Zero<byte, ulong>(instruction),
-        (_, 2) => Zero<ushort, ushort>(instruction),
-        _ => Zero<ushort, ulong>(instruction),
+        (1, 2) => Zero<byte, ushort>(instruction, op),
+        (1, _) => Zero<byte, ulong>(instruction, op),
+        (_, 2) => Zero<ushort, ushort>(instruction, op),
+        _ => Zero<ushort, ulong>(instruction, op),
     };
 
-    private static nint Zero<TFrom, T>(in Instruction instruction) where TFrom : unmanaged where T : unmanaged =>
-        instruction.Op1Kind == OpKind.Memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroMem<TFrom, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroReg<TFrom, T>;
+    private static nint Zero<TFrom, T>(in Instruction instruction, in Op op) where TFrom : unmanaged where T : unmanaged
+    {
+        if (instruction.Op1Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroReg<TFrom, T>;
+        if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroMem<TFrom, T>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Indexed>;
+    }
 
     private static nint Sign(in Instruction instruction, in Op op) => (SourceSize(instruction), op.Size) switch
     {
-        (1, 2) => Sign<byte, ushort>(instruction),
-        (1, 4) => Sign<byte, uint>(instruction),
-        (1, _) => Sign<byte, ulong>(instruction),
-        (2, 2) => Sign<ushort, ushort>(instruction),
-        (2, 4) => Sign<ushort, uint>(instruction),
-        (2, _) => Sign<ushort, ulong>(instruction),
-        (_, 2) => Sign<uint, ushort>(instruction),
-        (_, 4) => Sign<uint, uint>(instruction),
-        _ => Sign<uint, ulong>(instruction),
+        (1, 2) => Sign<byte, ushort>(instruction, op),
+        (1, 4) => Sign<byte, uint>(instruction, op),
+        (1, _) => Sign<byte, ulong>(instruction, op),
+        (2, 2) => Sign<ushort, ushort>(instruction, op),
+        (2, 4) => Sign<ushort, uint>(instruction, op),
+        (2, _) => Sign<ushort, ulong>(instruction, op),
+        (_, 2) => Sign<uint, ushort>(instruction, op),
+        (_, 4) => Sign<uint, uint>(instruction, op),
+        _ => Sign<uint, ulong>(instruction, op),
     };
 
-    private static nint Sign<TFrom, T>(in Instruction instruction) where TFrom : unmanaged where T : unmanaged =>
-        instruction.Op1Kind == OpKind.Memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignMem<TFrom, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignReg<TFrom, T>;
+    private static nint Sign<TFrom, T>(in Instruction instruction, in Op op) where TFrom : unmanaged where T : unmanaged
+    {
+        if (instruction.Op1Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignReg<TFrom, T>;
+        if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignMem<TFrom, T>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Indexed>;
+    }
 
     private static nint LoadSwapped(in Op op) => op.Size switch
     {

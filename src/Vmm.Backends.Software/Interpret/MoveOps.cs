@@ -13,7 +13,7 @@ internal static partial class MoveOps
     private static ref Op RegReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, cpu.Reg<T>(op.B));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -35,7 +35,7 @@ internal static partial class MoveOps
     private static ref Op RegImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Imm<T>(ref op));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -49,7 +49,7 @@ internal static partial class MoveOps
     private static ref Op ZeroReg<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(Width.Zero(cpu.Reg<TFrom>(op.B))));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -64,7 +64,7 @@ internal static partial class MoveOps
     private static ref Op SignReg<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(Width.Sign(cpu.Reg<TFrom>(op.B))));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -91,20 +91,20 @@ internal static partial class MoveOps
     private static ref Op Swap32(Vcpu cpu, ref Op op)
     {
         cpu.SetReg(op.A, BinaryPrimitives.ReverseEndianness(cpu.Reg<uint>(op.A)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op Swap64(Vcpu cpu, ref Op op)
     {
         cpu.SetReg(op.A, BinaryPrimitives.ReverseEndianness(cpu.Reg<ulong>(op.A)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     // Undefined by the manuals; processors give zero.
     private static ref Op Swap16(Vcpu cpu, ref Op op)
     {
         cpu.SetReg<ushort>(op.A, 0);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>LEA whose address is at least as wide as its result: nothing is cut off in between.</summary>
@@ -112,7 +112,7 @@ internal static partial class MoveOps
     private static ref Op Lea<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(cpu.Offset(ref op)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>LEA of base and displacement in 64 bits.</summary>
@@ -120,14 +120,14 @@ internal static partial class MoveOps
     private static ref Op LeaBase(Vcpu cpu, ref Op op)
     {
         cpu.Reg<ulong>(op.A) = cpu.Reg<ulong>(op.Base) + op.Disp;
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>LEA with an address narrower than its result; Imm is the address size's mask.</summary>
     private static ref Op LeaNarrow<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(cpu.Offset(ref op) & op.Imm));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -135,7 +135,7 @@ internal static partial class MoveOps
     {
         // A 32-bit register is zero-extended even when the condition is false.
         cpu.SetReg(op.A, cpu.Reg<T>(TCondition.Holds(ref cpu.S) ? op.B : op.A));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -150,7 +150,7 @@ internal static partial class MoveOps
     private static ref Op SetReg<TCondition>(Vcpu cpu, ref Op op) where TCondition : struct, ICondition
     {
         cpu.Reg<byte>(op.A) = TCondition.Holds(ref cpu.S) ? (byte)1 : (byte)0;
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op SetMem<TCondition>(Vcpu cpu, ref Op op) where TCondition : struct, ICondition
@@ -171,7 +171,7 @@ internal static partial class MoveOps
     private static ref Op WidenAccumulator<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(0, Width.Narrow<T>(Width.Sign(cpu.Reg<TFrom>(0))));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>CWD, CDQ, CQO.</summary>
@@ -179,7 +179,7 @@ internal static partial class MoveOps
     private static ref Op SpreadSign<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(16, Width.Narrow<T>((ulong)((long)Width.Sign(cpu.Reg<T>(0)) >> 63)));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static T Reverse<T>(T value) where T : unmanaged

@@ -13,7 +13,7 @@ internal static partial class MulDivOps
     private static ref Op MulReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Multiply(cpu, cpu.Reg<T>(op.A));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -28,7 +28,7 @@ internal static partial class MulDivOps
     private static ref Op ImulWideReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         MultiplySigned(cpu, cpu.Reg<T>(op.A));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -43,7 +43,7 @@ internal static partial class MulDivOps
     private static ref Op ImulRegReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Truncated(cpu, ref op, cpu.Reg<T>(op.A), cpu.Reg<T>(op.B));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -58,7 +58,7 @@ internal static partial class MulDivOps
     private static ref Op ImulRegImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Truncated(cpu, ref op, cpu.Reg<T>(op.B), Width.Imm<T>(ref op));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -73,7 +73,7 @@ internal static partial class MulDivOps
     private static ref Op MulxReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Mulx(cpu, ref op, cpu.Reg<T>(op.C));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -17,7 +17,7 @@ internal static partial class ShiftOps
         var r = TOp.Run(ref s, a, count);
         cpu.SetReg(op.A, r);
         TOp.SetFlags(ref s, a, r, count);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -30,13 +30,13 @@ internal static partial class ShiftOps
         {
             // No flag changes, but a 32-bit register is zero-extended all the same.
             cpu.SetReg(op.A, a);
-            return ref Vcpu.Next(ref op);
+            return ref cpu.Chain(ref op);
         }
 
         var r = TOp.Run(ref s, a, count);
         cpu.SetReg(op.A, r);
         TOp.SetFlags(ref s, a, r, count);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op MemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IShift where T : unmanaged => ref Memory<TOp, T>(cpu, ref op, (int)op.Imm);
@@ -48,7 +48,7 @@ internal static partial class ShiftOps
     private static ref Op RegNone<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, cpu.Reg<T>(op.A));
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

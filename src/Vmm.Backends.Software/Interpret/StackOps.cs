@@ -61,7 +61,7 @@ internal static partial class StackOps
         }
 
         cpu.AdjustStack(0UL - size * 8);
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     private static ref Op PopAll<T>(Vcpu cpu, ref Op op) where T : unmanaged
@@ -79,7 +79,7 @@ internal static partial class StackOps
             if (i != 3) cpu.SetReg((byte)((7 - i) * 8), values[i]);
         }
 
-        return ref Vcpu.Next(ref op);
+        return ref cpu.Chain(ref op);
     }
 
     /// <summary>ENTER: Imm is the frame's size, with the nesting level in bits 16 to 20.</summary>
