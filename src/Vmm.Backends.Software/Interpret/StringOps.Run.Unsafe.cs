@@ -119,9 +119,9 @@ internal static unsafe partial class StringOps
         public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
         {
             var count = most;
-            if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var left, ref count)) return -1;
-            if (count == 0) return 0;
             if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Read, out var right, ref count)) return -1;
+            if (count == 0) return 0;
+            if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var left, ref count)) return -1;
             if (count == 0) return 0;
             var step = Step<T>(cpu);
             var direction = step < 0 ? -1 : 1;

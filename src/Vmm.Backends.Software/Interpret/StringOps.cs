@@ -166,7 +166,8 @@ internal static partial class StringOps
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
         {
-            if (!TrySource<T>(cpu, ref op, out var a) || !TryTarget<T>(cpu, ref op, out var b)) return false;
+            // ES:RDI comes first, as processors do it, when both would fault.
+            if (!TryTarget<T>(cpu, ref op, out var b) || !TrySource<T>(cpu, ref op, out var a)) return false;
             var step = Step<T>(cpu);
             Advance(cpu, ref op, Rsi, step);
             Advance(cpu, ref op, Rdi, step);
