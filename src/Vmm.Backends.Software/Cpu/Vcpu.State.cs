@@ -21,6 +21,7 @@ internal sealed partial class Vcpu
         Pdptes.CopyTo(state.Pdptes, 0);
         Apic.Save(state.Apic);
         state.Msrs = SaveMsrs();
+        XsaveImage.Store(this, state.Xsave);
         state.MpState = Activity;
         (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, 0, _externalInterrupt);
         (state.InjectedVector, state.InjectedType) = (-1, 0);
@@ -46,6 +47,7 @@ internal sealed partial class Vcpu
         Apic.Load(state.Apic);
         Apic.Tpr = state.Cr8 << 4;
         LoadMsrs(state.Msrs);
+        XsaveImage.Load(this, state.Xsave);
         Activity = state.MpState;
         (_nmiPending, _nmiBlocked, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.ExternalInterrupt);
         s.FaultVector = -1;
@@ -61,6 +63,7 @@ internal sealed partial class Vcpu
         var state = new VcpuState { ApicBase = Apic.Base };
         var (before, offset) = (SaveMsrs(), _tscOffset);
         state.Cr0 = (S.Cr0 & (ControlBits.Cr0Cd | ControlBits.Cr0Nw)) | ControlBits.Cr0Et;
+        XsaveImage.Store(this, state.Xsave);
         SetState(state);
         LoadMsrs(before);
         _tscOffset = offset;

@@ -12,6 +12,7 @@ internal static class Binder
         || IntegerOps.TryBind(instruction, mode, ref op)
         || StringOps.TryBind(instruction, mode, ref op)
         || SystemOps.TryBind(instruction, mode, ref op)
+        || XsaveOps.TryBind(instruction, ref op)
         || VectorOps.TryBind(instruction, mode, ref op)
         || X87Ops.TryBind(instruction, mode, ref op);
 }

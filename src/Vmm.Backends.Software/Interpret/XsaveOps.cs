@@ -1,0 +1,183 @@
+using System.Buffers.Binary;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
+using Vmm.Core.X86;
+using static Vmm.Backends.Software.Cpu.ControlBits;
+
+namespace Vmm.Backends.Software.Interpret;
+
+/// <summary>FXSAVE, FXRSTOR and the XSAVE family (Intel SDM vol. 1, chapter 13). <see cref="Op.Size"/> is 8 with REX.W.</summary>
+internal static partial class XsaveOps
+{
+    private const int LegacySize = 512;
+
+    private static ref Op SaveLegacy(Vcpu cpu, ref Op op)
+    {
+        if (!TryLegacy(cpu, ref op, Access.Write, out var linear)) return ref cpu.Fault(ref op);
+        // Bytes 464 to 511 belong to software and are not written; what SSE does not own stays as it is.
+        Span<byte> area = stackalloc byte[LegacySize];
+        XsaveImage.StoreX87(cpu, area, op.Size == 8);
+        XsaveImage.StoreMxcsr(cpu, area);
+        var registers = Registers(cpu);
+        XsaveImage.StoreSse(cpu, area, registers);
+        if (!TryWriteBytes(cpu, linear, area[..(160 + registers * 16)])) return ref cpu.Fault(ref op);
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static ref Op RestoreLegacy(Vcpu cpu, ref Op op)
+    {
+        if (!TryLegacy(cpu, ref op, Access.Read, out var linear)) return ref cpu.Fault(ref op);
+        Span<byte> area = stackalloc byte[LegacySize];
+        if (!TryReadBytes(cpu, linear, area)) return ref cpu.Fault(ref op);
+        var mxcsr = BinaryPrimitives.ReadUInt32LittleEndian(area[24..]);
+        if ((mxcsr & ~XsaveImage.MxcsrMask) != 0) return ref cpu.Fault(ref op, Vector.GP);
+        XsaveImage.LoadX87(cpu, area, op.Size == 8);
+        cpu.S.Mxcsr = mxcsr;
+        XsaveImage.LoadSse(cpu, area, Registers(cpu));
+        return ref Vcpu.Next(ref op);
+    }
+
+    // Extra: 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC.
+    private static ref Op Save(Vcpu cpu, ref Op op)
+    {
+        if (!TryExtended(cpu, ref op, Access.Write, out var linear, out var wanted)) return ref cpu.Fault(ref op);
+        if (!cpu.TryProbeWrite(linear, LegacySize + 64)) return ref cpu.Fault(ref op);
+        Span<byte> area = stackalloc byte[XsaveImage.Size];
+        if (!TryReadBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
+        var inUse = XsaveImage.InUse(cpu);
+        var compact = op.Extra == 2;
+        // XSAVEOPT and XSAVEC leave out what is in its initial state.
+        var written = op.Extra == 0 ? wanted : wanted & inUse;
+        var registers = Registers(cpu);
+        if ((written & XsaveImage.X87) != 0) XsaveImage.StoreX87(cpu, area, op.Size == 8);
+        if (compact ? (wanted & XsaveImage.Sse) != 0 && ((written & XsaveImage.Sse) != 0 || cpu.S.Mxcsr != XsaveImage.InitialMxcsr) : (wanted & (XsaveImage.Sse | XsaveImage.Avx)) != 0) XsaveImage.StoreMxcsr(cpu, area);
+        if (compact && cpu.S.Mxcsr != XsaveImage.InitialMxcsr) inUse |= XsaveImage.Sse;
+        if ((written & XsaveImage.Sse) != 0 || (compact && (wanted & inUse & XsaveImage.Sse) != 0)) XsaveImage.StoreSse(cpu, area, registers);
+        var end = XsaveImage.AvxOffset;
+        end = StorePart(cpu, area, compact, wanted, written, XsaveImage.Avx, XsaveImage.AvxOffset, 256, end);
+        end = StorePart(cpu, area, compact, wanted, written, XsaveImage.Pkru, XsaveImage.PkruOffset, 8, end);
+        var before = BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]);
+        BinaryPrimitives.WriteUInt64LittleEndian(area[LegacySize..], compact ? wanted & inUse : (before & ~wanted) | (wanted & inUse));
+        if (compact) BinaryPrimitives.WriteUInt64LittleEndian(area[(LegacySize + 8)..], wanted | 1UL << 63);
+        if (!cpu.TryProbeWrite(linear, end) || !TryWriteArea(cpu, linear, area, compact, written, end)) return ref cpu.Fault(ref op);
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static int StorePart(Vcpu cpu, Span<byte> area, bool compact, ulong wanted, ulong written, ulong part, int offset, int size, int end)
+    {
+        if ((wanted & part) == 0) return end;
+        var at = compact ? end : offset;
+        if ((written & part) != 0)
+        {
+            if (part == XsaveImage.Avx) XsaveImage.StoreAvx(cpu, area[at..], Registers(cpu));
+            else BinaryPrimitives.WriteUInt32LittleEndian(area[at..], cpu.S.Pkru);
+        }
+
+        return compact || (written & part) != 0 ? at + size : end;
+    }
+
+    // Only what the instruction owns: the gap between AVX and PKRU in the standard format is not touched.
+    private static bool TryWriteArea(Vcpu cpu, ulong linear, Span<byte> area, bool compact, ulong written, int end)
+    {
+        if (compact) return TryWriteBytes(cpu, linear, area[..end]);
+        if (!TryWriteBytes(cpu, linear, area[..(LegacySize + 64)])) return false;
+        if ((written & XsaveImage.Avx) != 0 && !TryWriteBytes(cpu, linear + XsaveImage.AvxOffset, area.Slice(XsaveImage.AvxOffset, Registers(cpu) * 16))) return false;
+        return (written & XsaveImage.Pkru) == 0 || TryWriteBytes(cpu, linear + XsaveImage.PkruOffset, area.Slice(XsaveImage.PkruOffset, 8));
+    }
+
+    private static ref Op Restore(Vcpu cpu, ref Op op)
+    {
+        if (!TryExtended(cpu, ref op, Access.Read, out var linear, out var wanted)) return ref cpu.Fault(ref op);
+        Span<byte> area = stackalloc byte[XsaveImage.Size];
+        if (!TryReadBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
+        var present = BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]);
+        var layout = BinaryPrimitives.ReadUInt64LittleEndian(area[(LegacySize + 8)..]);
+        var compact = layout >> 63 != 0;
+        var reserved = area.Slice(LegacySize + (compact ? 16 : 8), compact ? 48 : 16).ContainsAnyExcept((byte)0);
+        if (reserved || (present & ~cpu.S.Xcr0) != 0) return ref cpu.Fault(ref op, Vector.GP);
+        if (compact && (!cpu.Model.Has(CpuFeature.XsaveC) || (layout << 1 >> 1 & ~cpu.S.Xcr0) != 0 || (present & ~layout) != 0)) return ref cpu.Fault(ref op, Vector.GP);
+        var avx = XsaveImage.AvxOffset;
+        var pkru = compact ? avx + ((layout & XsaveImage.Avx) != 0 ? 256 : 0) : XsaveImage.PkruOffset;
+        var load = wanted & present;
+        if ((load & XsaveImage.Avx) != 0 && !TryReadBytes(cpu, linear + (uint)avx, area.Slice(avx, 256))) return ref cpu.Fault(ref op);
+        if ((load & XsaveImage.Pkru) != 0 && !TryReadBytes(cpu, linear + (uint)pkru, area.Slice(pkru, 8))) return ref cpu.Fault(ref op);
+        var mxcsr = BinaryPrimitives.ReadUInt32LittleEndian(area[24..]);
+        var takesMxcsr = compact ? (load & XsaveImage.Sse) != 0 : (wanted & (XsaveImage.Sse | XsaveImage.Avx)) != 0;
+        if (takesMxcsr && (mxcsr & ~XsaveImage.MxcsrMask) != 0) return ref cpu.Fault(ref op, Vector.GP);
+        Load(cpu, area, wanted, load, op.Size == 8, avx, pkru);
+        if (takesMxcsr) cpu.S.Mxcsr = mxcsr;
+        else if (compact && (wanted & XsaveImage.Sse) != 0) cpu.S.Mxcsr = XsaveImage.InitialMxcsr;
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static void Load(Vcpu cpu, ReadOnlySpan<byte> area, ulong wanted, ulong load, bool wide, int avx, int pkru)
+    {
+        var registers = Registers(cpu);
+        if ((load & XsaveImage.X87) != 0) XsaveImage.LoadX87(cpu, area, wide);
+        else if ((wanted & XsaveImage.X87) != 0) XsaveImage.InitializeX87(cpu);
+        if ((load & XsaveImage.Sse) != 0) XsaveImage.LoadSse(cpu, area, registers);
+        else if ((wanted & XsaveImage.Sse) != 0) XsaveImage.InitializeSse(cpu, registers);
+        if ((load & XsaveImage.Avx) != 0) XsaveImage.LoadAvx(cpu, area[avx..], registers);
+        else if ((wanted & XsaveImage.Avx) != 0) XsaveImage.InitializeAvx(cpu, registers);
+        if ((wanted & XsaveImage.Pkru) == 0) return;
+        var keys = (load & XsaveImage.Pkru) != 0 ? BinaryPrimitives.ReadUInt32LittleEndian(area[pkru..]) : 0;
+        if (keys == cpu.S.Pkru) return;
+        cpu.S.Pkru = keys;
+        cpu.FlushTranslations(true);
+    }
+
+    private static ref Op ReadExtendedControl(Vcpu cpu, ref Op op)
+    {
+        if ((cpu.S.Cr4 & Cr4OsXsave) == 0) return ref cpu.Fault(ref op, Vector.UD);
+        var index = cpu.Reg<uint>(8);
+        if (index > (cpu.Model.Has(CpuFeature.Xgetbv1) ? 1u : 0)) return ref cpu.Fault(ref op, Vector.GP);
+        var value = index == 0 ? cpu.S.Xcr0 : cpu.S.Xcr0 & XsaveImage.InUse(cpu);
+        cpu.Gpr(0) = (uint)value;
+        cpu.Gpr(2) = value >> 32;
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static int Registers(Vcpu cpu) => cpu.Code64 ? 16 : 8;
+
+    private static bool TryLegacy(Vcpu cpu, ref Op op, Access access, out ulong linear)
+    {
+        linear = 0;
+        if ((cpu.S.Cr0 & (Cr0Em | Cr0Ts)) != 0) return cpu.Raise(Vector.NM, 0);
+        if (!cpu.TryLinear(ref op, LegacySize, access, out linear)) return false;
+        if ((linear & 15) != 0) return cpu.Raise(Vector.GP, 0);
+        return access != Access.Write || cpu.TryProbeWrite(linear, LegacySize);
+    }
+
+    private static bool TryExtended(Vcpu cpu, ref Op op, Access access, out ulong linear, out ulong wanted)
+    {
+        (linear, wanted) = (0, 0);
+        if ((cpu.S.Cr4 & Cr4OsXsave) == 0) return cpu.Raise(Vector.UD, 0);
+        if ((cpu.S.Cr0 & Cr0Ts) != 0) return cpu.Raise(Vector.NM, 0);
+        if (!cpu.TryLinear(ref op, LegacySize + 64, access, out linear)) return false;
+        if ((linear & 63) != 0) return cpu.Raise(Vector.GP, 0);
+        wanted = cpu.S.Xcr0 & (cpu.Reg<uint>(0) | cpu.Gpr(2) << 32);
+        return true;
+    }
+
+    private static bool TryReadBytes(Vcpu cpu, ulong linear, Span<byte> bytes)
+    {
+        for (var i = 0; i < bytes.Length; i += 8)
+        {
+            if (!cpu.TryRead<ulong>(linear + (uint)i, out var value)) return false;
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes[i..], value);
+        }
+
+        return true;
+    }
+
+    private static bool TryWriteBytes(Vcpu cpu, ulong linear, ReadOnlySpan<byte> bytes)
+    {
+        for (var i = 0; i < bytes.Length; i += 8)
+        {
+            if (!cpu.TryWrite(linear + (uint)i, BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]))) return false;
+        }
+
+        return true;
+    }
+}
