@@ -53,6 +53,13 @@ public class RegisterTrafficTests
             var uart = new Uart16550(bench.Clock, bench.Wire.Line());
             return new(uart, (uart, Uart16550.WindowLength));
         },
+        ["fw-cfg"] = _ =>
+        {
+            var firmware = new FwCfg(new Vmm.Core.Memory.GuestMemory());
+            firmware.SetFile("opt/test", new byte[100]);
+            return new(firmware, (firmware.SelectorPorts, FwCfg.SelectorLength), (firmware.DmaPorts, FwCfg.DmaLength));
+        },
+        ["debug-console"] = _ => Simple(new DebugConsole(), 1),
         ["reset"] = _ => Simple(new ResetPort(static () => { }), 1),
         ["port92"] = _ => Simple(new SystemControlPort(static () => { }), 1),
         ["post"] = _ => Simple(new PostPort(), 1),

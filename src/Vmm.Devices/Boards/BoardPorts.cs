@@ -5,7 +5,7 @@ namespace Vmm.Devices.Boards;
 internal static class BoardPorts
 {
     public const ushort MasterPic = 0x20, SlavePic = 0xA0, Elcr = 0x4D0, Pit = 0x40, Speaker = 0x61, Keyboard = 0x60, KeyboardCommand = 0x64, Rtc = 0x70, Post = 0x80, SystemControl = 0x92;
-    public const ushort AcpiPm = 0x600, Reset = 0xCF9;
+    public const ushort AcpiPm = 0x600, Reset = 0xCF9, FwCfg = 0x510, FwCfgDma = 0x514;
     public const byte ResetValue = 0x06;
     public const ulong IoApic = 0xFEC0_0000;
     public const uint LocalApic = 0xFEE0_0000;

@@ -11,7 +11,8 @@ namespace Vmm.Devices.Boards;
 
 /// <summary>
 /// "pc": the chips of <see cref="MicroVmBoard"/> with keyboard and mouse, COM1 and COM2, and the memory map that firmware and old
-/// systems expect: no RAM at 0xA0000-0xBFFFF, where a display adapter would be, shadow RAM from 0xC0000, room for a ROM below 4 GiB.
+/// systems expect: no RAM at 0xA0000-0xBFFFF, where a display adapter would be, shadow RAM from 0xC0000, room for a ROM below 4 GiB, and what
+/// SeaBIOS asks for: fw_cfg at 0x510, a debug port at 0x402, memory sizes in the RTC's memory.
 /// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000; firmware that is
 /// booted overwrites them with its own.</para>
 /// </summary>
@@ -35,6 +36,10 @@ public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
     /// <exception cref="InvalidOperationException">The board is not in a machine yet.</exception>
     public Uart16550 Serial { get => field ?? throw new InvalidOperationException("The board is not in a machine yet."); private set; }
 
+    /// <summary>What firmware wrote to its debug port.</summary>
+    /// <exception cref="InvalidOperationException">The board is not in a machine yet.</exception>
+    public DebugConsole FirmwareLog { get => field ?? throw new InvalidOperationException("The board is not in a machine yet."); private set; }
+
     /// <summary>The keyboard controller.</summary>
     /// <exception cref="InvalidOperationException">The board is not in a machine yet.</exception>
     public I8042 Keyboard => _platform.Keyboard ?? throw new InvalidOperationException("The board is not in a machine yet.");
@@ -48,6 +53,11 @@ public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
         _platform.Attach(machine);
         Serial = _platform.AddSerial(0, _options.Console);
         _platform.AddSerial(1, _options.SecondConsole);
+        var firmware = _platform.AddFirmwareSupport();
+        foreach (var (name, content) in _options.FirmwareFiles) firmware.SetFile(name, content);
+        FirmwareLog = new DebugConsole(_options.DebugOutput);
+        machine.AddDevice("debug-console", FirmwareLog);
+        machine.Bus.Ports.Map(DebugConsole.FirmwarePort, 1, FirmwareLog);
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.IO.Pipelines;
 
 namespace Vmm.Devices.Boards;
@@ -13,4 +14,10 @@ public sealed record PcOptions
 
     /// <summary>Whether the keyboard controller has a mouse.</summary>
     public bool Mouse { get; init; } = true;
+
+    /// <summary>Gets what firmware writes to its debug port 0x402; null keeps it for <see cref="PcBoard.FirmwareLog"/> only. One machine's.</summary>
+    public PipeWriter? DebugOutput { get; init; }
+
+    /// <summary>Files for firmware and guests to read by fw_cfg, by name, such as "opt/org.example/seed"; at most 55 ASCII characters.</summary>
+    public ImmutableDictionary<string, ReadOnlyMemory<byte>> FirmwareFiles { get; init; } = ImmutableDictionary<string, ReadOnlyMemory<byte>>.Empty;
 }

@@ -46,6 +46,8 @@ internal sealed class PcPlatform
 
     public I8042? Keyboard { get; private set; }
 
+    public FwCfg? Firmware { get; private set; }
+
     public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _ram = MemoryLayout.Ram(bytes, _hasVgaHole);
 
     public InterruptLine Line(int gsi) => _router.Line(gsi);
@@ -94,6 +96,18 @@ internal sealed class PcPlatform
         return uart;
     }
 
+    /// <summary>Fits what firmware expects to find: its configuration device, and memory sizes in the RTC's memory.</summary>
+    public FwCfg AddFirmwareSupport()
+    {
+        var machine = _machine!;
+        var firmware = Firmware = new FwCfg(machine.Memory);
+        machine.AddDevice("fw-cfg", firmware);
+        machine.Bus.Ports.Map(BoardPorts.FwCfg, FwCfg.SelectorLength, firmware.SelectorPorts, firmware);
+        machine.Bus.Ports.Map(BoardPorts.FwCfgDma, FwCfg.DmaLength, firmware.DmaPorts, firmware);
+        FirmwareFiles.TellMemorySizes(Rtc!, _ram, machine.Partition.Vcpus.Count);
+        return firmware;
+    }
+
     public BootContext WriteTables(MachineContext machine, string kernelArguments)
     {
         var memory = machine.Memory;
@@ -103,13 +117,14 @@ internal sealed class PcPlatform
         if (!MemoryLayout.HasBiosArea(memory)) return new BootContext(memory, map, 0, cpus, arguments);
 
         var dsdt = Dsdt.Build(cpus, _serialPorts, _hasKeyboard, _hasMouse, Windows.Placed, _described);
-        var acpi = AcpiTables.Build(MemoryLayout.Bios, cpus, _hasKeyboard, dsdt);
+        var acpi = AcpiTables.Build(MemoryLayout.Bios, cpus, _hasKeyboard, dsdt).Bytes;
         var mp = MpTable.Build(cpus);
         if ((ulong)acpi.Length > MemoryLayout.BiosUpper - MemoryLayout.Bios || (ulong)mp.Length > MemoryLayout.OneMiB - MemoryLayout.BiosUpper)
         {
             throw new VmmConfigurationException([$"The ACPI tables take {acpi.Length} bytes, more than the 64 KiB that the board has for them: use fewer devices."]);
         }
 
+        if (Firmware is not null) FirmwareFiles.Fill(Firmware, map, cpus, memory.RamSize, AcpiTables.Build(0, cpus, _hasKeyboard, dsdt));
         memory.TryWrite(MemoryLayout.Bios, acpi);
         memory.TryWrite(MemoryLayout.BiosUpper, mp);
         memory.TryFill(MemoryLayout.Ebda, MemoryLayout.VgaStart - MemoryLayout.Ebda, 0);

@@ -7,7 +7,10 @@ namespace Vmm.Devices.Boards.Acpi;
 /// <summary>Builds one ACPI table: a header, fields put one after another or at offsets, and the checksum.</summary>
 internal sealed class AcpiTable
 {
-    private const int LengthAt = 4, ChecksumAt = 9;
+    /// <summary>Where the checksum of every table is.</summary>
+    public const int ChecksumAt = 9;
+
+    private const int LengthAt = 4;
 
     private readonly List<byte> _bytes = [];
 

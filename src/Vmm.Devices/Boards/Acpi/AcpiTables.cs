@@ -7,19 +7,27 @@ namespace Vmm.Devices.Boards.Acpi;
 /// <summary>The ACPI tables of a board, laid out from one address upwards.</summary>
 internal static class AcpiTables
 {
-    private const int RsdpLength = 36, FacsLength = 64, Alignment = 64;
+    /// <summary>Bytes of the RSDP, which is first in the image.</summary>
+    public const int RsdpLength = 36;
+
+    /// <summary>What the image is aligned to, in bytes: the FACS asks for it.</summary>
+    public const int Alignment = 64;
+
+    private const int RsdpFirstPart = 20, RsdpChecksumAt = 8, RsdtPointerAt = 16, XsdtPointerAt = 24, RsdpExtendedChecksumAt = 32, FacsLength = 64, TableHeaderLength = 36;
 
     /// <summary>Builds all tables as one image to be put at an address, where the RSDP comes first.</summary>
-    /// <param name="address">Where it will be; a multiple of 64.</param>
+    /// <param name="address">Where it will be; a multiple of 64. Zero for addresses that are offsets.</param>
     /// <param name="cpus">Number of processors; their APIC ids are 0 and up.</param>
     /// <param name="keyboard">Whether there is a keyboard controller to be told of.</param>
     /// <param name="dsdt">The DSDT.</param>
-    public static byte[] Build(ulong address, int cpus, bool keyboard, byte[] dsdt)
+    public static AcpiImage Build(ulong address, int cpus, bool keyboard, byte[] dsdt)
     {
         List<byte> image = [.. new byte[RsdpLength]];
-        var facsAt = Append(image, address, Facs());
-        var dsdtAt = Append(image, address, dsdt);
-        ulong[] tables = [Append(image, address, Fadt(facsAt, dsdtAt, keyboard)), Append(image, address, Madt(cpus))];
+        List<(int Offset, int Size)> pointers = [(RsdtPointerAt, 4), (XsdtPointerAt, 8)];
+        List<(int Offset, int Start, int Length)> checksums = [(RsdpChecksumAt, 0, RsdpFirstPart), (RsdpExtendedChecksumAt, 0, RsdpLength)];
+        var facsAt = Append(Facs());
+        var dsdtAt = Append(dsdt);
+        ulong[] tables = [Append(Fadt(facsAt, dsdtAt, keyboard), (36, 4), (40, 4), (140, 8)), Append(Madt(cpus))];
         var rsdt = new AcpiTable("RSDT", 1);
         var xsdt = new AcpiTable("XSDT", 1);
         foreach (var table in tables)
@@ -28,19 +36,21 @@ internal static class AcpiTables
             xsdt.U64(table);
         }
 
-        var rsdtAt = Append(image, address, rsdt.ToArray());
-        var xsdtAt = Append(image, address, xsdt.ToArray());
+        var rsdtAt = Append(rsdt.ToArray(), [.. tables.Select((_, i) => (TableHeaderLength + 4 * i, 4))]);
+        var xsdtAt = Append(xsdt.ToArray(), [.. tables.Select((_, i) => (TableHeaderLength + 8 * i, 8))]);
         byte[] bytes = [.. image];
         Rsdp((uint)rsdtAt, xsdtAt).CopyTo(bytes, 0);
-        return bytes;
-    }
+        return new AcpiImage(bytes, [.. pointers], [.. checksums]);
 
-    private static ulong Append(List<byte> image, ulong address, byte[] table)
-    {
-        while (image.Count % Alignment != 0) image.Add(0);
-        var at = address + (uint)image.Count;
-        image.AddRange(table);
-        return at;
+        ulong Append(byte[] table, params ReadOnlySpan<(int Offset, int Size)> inside)
+        {
+            while (image.Count % Alignment != 0) image.Add(0);
+            var at = image.Count;
+            foreach (var (offset, size) in inside) pointers.Add((at + offset, size));
+            if (inside.Length > 0) checksums.Add((at + AcpiTable.ChecksumAt, at, table.Length));
+            image.AddRange(table);
+            return address + (uint)at;
+        }
     }
 
     private static byte[] Rsdp(uint rsdt, ulong xsdt)
@@ -49,11 +59,11 @@ internal static class AcpiTables
         "RSD PTR "u8.CopyTo(rsdp);
         "VMM   "u8.CopyTo(rsdp.AsSpan(9));
         rsdp[15] = 2;
-        BinaryPrimitives.WriteUInt32LittleEndian(rsdp.AsSpan(16), rsdt);
+        BinaryPrimitives.WriteUInt32LittleEndian(rsdp.AsSpan(RsdtPointerAt), rsdt);
         BinaryPrimitives.WriteUInt32LittleEndian(rsdp.AsSpan(20), RsdpLength);
-        BinaryPrimitives.WriteUInt64LittleEndian(rsdp.AsSpan(24), xsdt);
-        rsdp[8] = AcpiTable.Checksum(rsdp.AsSpan(0, 20));
-        rsdp[32] = AcpiTable.Checksum(rsdp);
+        BinaryPrimitives.WriteUInt64LittleEndian(rsdp.AsSpan(XsdtPointerAt), xsdt);
+        rsdp[RsdpChecksumAt] = AcpiTable.Checksum(rsdp.AsSpan(0, RsdpFirstPart));
+        rsdp[RsdpExtendedChecksumAt] = AcpiTable.Checksum(rsdp);
         return rsdp;
     }
 
