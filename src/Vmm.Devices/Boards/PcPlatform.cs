@@ -91,6 +91,7 @@ internal sealed class PcPlatform
         var machine = _machine!;
         var uart = new Uart16550(machine.Clock, _router.IsaLine(BoardPorts.SerialIrq[port]));
         Add(BoardPorts.Serial[port], Uart16550.WindowLength, $"com{port + 1}", uart);
+        uart.FirstOutput += machine.Timeline.MarkConsoleByte;
         if (host is not null) uart.Connect(machine, host);
         _serialPorts.Add(port);
         return uart;

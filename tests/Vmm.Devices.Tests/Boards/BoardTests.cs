@@ -4,6 +4,7 @@ using Vmm.Core;
 using Vmm.Core.Boards;
 using Vmm.Core.Boot;
 using Vmm.Core.Buses;
+using Vmm.Core.Errors;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Tests.Support;
 
@@ -174,7 +175,7 @@ public class BoardTests
     {
         var board = new MicroVmBoard();
         using var machine = new BoardMachine(board);
-        Assert.Throws<InvalidOperationException>(() => new BoardMachine(board));
+        Assert.Throws<VmmConfigurationException>(() => new BoardMachine(board));
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.IO.Pipelines;
 using System.Text;
 using System.Text.RegularExpressions;
+using Vmm.Core.Telemetry;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Serial;
 using Vmm.Devices.Tests.Support;
@@ -21,6 +22,7 @@ public class SerialPipeTests
         using (var machine = await StartAsync(console))
         {
             Say(machine, "hello\r\nlogin: ");
+            Assert.Contains(machine.Machine.Timeline.Marks, m => m.Name == BootTimeline.FirstConsoleByte);
             Assert.Equal("hello", await console.ReadLineAsync(Cancel));
             var match = await console.WaitForAsync(new Regex("log(.)n: "), Cancel);
             Assert.Equal("i", match.Groups[1].Value);
@@ -193,7 +195,7 @@ public class SerialPipeTests
         await machine.Machine.StartAsync(Cancel);
         machine.Out(0x3E8, (byte)'!');
         Assert.Equal("!", await console.WaitForAsync("!", Cancel));
-        Assert.Throws<ArgumentException>(() => new BoardMachine(new PcBoard(), b => b.AddSerial(1, () => new ConsolePipe())));
+        Assert.Throws<Vmm.Core.Errors.VmmConfigurationException>(() => new BoardMachine(new PcBoard(), b => b.AddSerial(1, () => new ConsolePipe())));
     }
 
     private static async Task<BoardMachine> StartAsync(IDuplexPipe console)
