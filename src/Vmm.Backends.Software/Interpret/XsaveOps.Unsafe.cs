@@ -6,7 +6,7 @@ namespace Vmm.Backends.Software.Interpret;
 
 internal static unsafe partial class XsaveOps
 {
-    /// <summary>Binds FXSAVE, FXRSTOR, the XSAVE family and XGETBV.</summary>
+    /// <summary>Binds FXSAVE, FXRSTOR, the XSAVE family, XGETBV, LDMXCSR and STMXCSR.</summary>
     public static bool TryBind(in Instruction instruction, ref Op op)
     {
         // SAFETY: function pointers to static methods of this class; nothing is dereferenced here.
@@ -25,6 +25,8 @@ internal static unsafe partial class XsaveOps
             Mnemonic.Xrstor => ((nint)(delegate*<Vcpu, ref Op, ref Op>)&Restore, (ushort)0, (byte)4),
             Mnemonic.Xrstor64 => ((nint)(delegate*<Vcpu, ref Op, ref Op>)&Restore, (ushort)0, (byte)8),
             Mnemonic.Xgetbv => ((nint)(delegate*<Vcpu, ref Op, ref Op>)&ReadExtendedControl, (ushort)0, (byte)4),
+            Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr => ((nint)(delegate*<Vcpu, ref Op, ref Op>)&LoadMxcsr, (ushort)(instruction.Mnemonic == Mnemonic.Ldmxcsr ? 0 : 1), (byte)4),
+            Mnemonic.Stmxcsr or Mnemonic.Vstmxcsr => ((nint)(delegate*<Vcpu, ref Op, ref Op>)&StoreMxcsr, (ushort)(instruction.Mnemonic == Mnemonic.Stmxcsr ? 0 : 1), (byte)4),
             _ => ((nint)0, op.Extra, op.Size),
         };
         return op.Handler != 0;

@@ -138,6 +138,28 @@ internal static partial class XsaveOps
         return ref Vcpu.Next(ref op);
     }
 
+    // LDMXCSR and STMXCSR: Extra is 1 for the VEX form.
+    private static ref Op LoadMxcsr(Vcpu cpu, ref Op op)
+    {
+        if (!TryMxcsr(cpu, ref op) || !cpu.TryLoad<uint>(ref op, out var value)) return ref cpu.Fault(ref op);
+        if ((value & ~XsaveImage.MxcsrMask) != 0) return ref cpu.Fault(ref op, Vector.GP);
+        cpu.S.Mxcsr = value;
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static ref Op StoreMxcsr(Vcpu cpu, ref Op op)
+    {
+        if (!TryMxcsr(cpu, ref op) || !cpu.TryStore(ref op, cpu.S.Mxcsr)) return ref cpu.Fault(ref op);
+        return ref Vcpu.Next(ref op);
+    }
+
+    private static bool TryMxcsr(Vcpu cpu, ref Op op)
+    {
+        if ((cpu.S.Mode & (op.Extra == 0 ? CpuMode.Sse : CpuMode.Avx)) != 0) return true;
+        var onlyTaskSwitched = (cpu.S.Cr0 & Cr0Ts) != 0 && (op.Extra == 0 ? (cpu.S.Cr0 & Cr0Em) == 0 && (cpu.S.Cr4 & Cr4OsFxsr) != 0 : (cpu.S.Cr4 & Cr4OsXsave) != 0 && (cpu.S.Xcr0 & 6) == 6);
+        return cpu.Raise(onlyTaskSwitched ? Vector.NM : Vector.UD, 0);
+    }
+
     private static int Registers(Vcpu cpu) => cpu.Code64 ? 16 : 8;
 
     private static bool TryLegacy(Vcpu cpu, ref Op op, Access access, out ulong linear)
