@@ -191,7 +191,8 @@ internal sealed partial class Vcpu
         {
             ref var s = ref S.Seg[i];
             var conforming = (s.Attributes & 0x1C) == 0x1C;
-            if ((s.Selector & ~3) == 0 || (!conforming && s.Dpl < S.Cpl)) s = Null(0);
+            // The hidden base survives: 64-bit programs use FS and GS through null selectors.
+            if ((s.Selector & ~3) == 0 || (!conforming && s.Dpl < S.Cpl)) s = Null(0) with { Base = s.Base };
         }
     }
 }
