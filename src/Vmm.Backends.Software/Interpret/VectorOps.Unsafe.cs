@@ -1,0 +1,39 @@
+using Iced.Intel;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
+
+namespace Vmm.Backends.Software.Interpret;
+
+internal static unsafe partial class VectorOps
+{
+    /// <summary>Binds the group's instructions.</summary>
+    public static bool TryBind(in Instruction instruction, uint mode, ref Op op)
+    {
+        // MOVSD and CMPSD are also string instructions.
+        if (instruction.IsStringInstruction) return false;
+
+        // MMX registers belong to the x87 unit's group.
+        for (var n = 0; n < instruction.OpCount; n++)
+        {
+            if (instruction.GetOpKind(n) == OpKind.Register && instruction.GetOpRegister(n).IsMM()) return false;
+        }
+
+        var handler = VectorMoveOps.Choose(instruction, mode, ref op);
+        if (handler == 0) handler = VectorIntegerOps.Choose(instruction, ref op);
+        if (handler == 0) handler = VectorShuffleOps.Choose(instruction, ref op);
+        if (handler == 0) return false;
+
+        // SAFETY: function pointers to static methods; nothing is dereferenced in this file.
+        if (instruction.Encoding == EncodingKind.VEX)
+        {
+            if ((mode & CpuMode.Avx) == 0) handler = (nint)(delegate*<Vcpu, ref Op, ref Op>)&RaiseAvx;
+        }
+        else if ((mode & CpuMode.Sse) == 0)
+        {
+            handler = (nint)(delegate*<Vcpu, ref Op, ref Op>)&RaiseSse;
+        }
+
+        op.Handler = handler;
+        return true;
+    }
+}
