@@ -113,19 +113,14 @@ internal static class VectorOperands
     /// <summary>Checks the alignment of the memory operand; records #GP(0) otherwise.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsAligned(this Vcpu cpu, ref Op op, uint bytes, Access access) =>
-        op.Address == AddressKind.Flat64 ? (cpu.Offset(ref op) & (bytes - 1)) == 0 || Misaligned(cpu, ref op) : IsAlignedSlow(cpu, ref op, bytes, access);
+        op.Address == AddressKind.Flat64 ? (cpu.Offset(ref op) & (bytes - 1)) == 0 || Misaligned(cpu) : IsAlignedSlow(cpu, ref op, bytes, access);
 
     /// <summary>Whether a #XM is to be #UD instead, and the fault of an unmasked exception.</summary>
     public static ref Op FloatFault(this Vcpu cpu, ref Op op) =>
         ref cpu.Fault(ref op, (cpu.S.Cr4 & ControlBits.Cr4OsXmmExcpt) != 0 ? Vector.XM : Vector.UD);
 
     private static bool IsAlignedSlow(Vcpu cpu, ref Op op, uint bytes, Access access) =>
-        cpu.TryLinear(ref op, (int)bytes, access, out var linear) && ((linear & (bytes - 1)) == 0 || Misaligned(cpu, ref op));
+        cpu.TryLinear(ref op, (int)bytes, access, out var linear) && ((linear & (bytes - 1)) == 0 || Misaligned(cpu));
 
-    private static bool Misaligned(Vcpu cpu, ref Op op)
-    {
-        cpu.Raise(Vector.GP, 0);
-        if (op.Address is AddressKind.Flat64 or AddressKind.Based64 && !cpu.IsCanonical(cpu.Offset(ref op))) cpu.StackFault(ref op);
-        return false;
-    }
+    private static bool Misaligned(Vcpu cpu) => cpu.Raise(Vector.GP, 0);
 }

@@ -73,11 +73,12 @@ internal static unsafe partial class VectorMoveOps
         }
     }
 
-    /// <summary>Whether an element may be written; records the fault otherwise.</summary>
+    /// <summary>Whether bytes may be written; records the fault otherwise; that of a second page has its first address.</summary>
     private static bool CanStore(Vcpu cpu, ref Op op, int size, ulong offset)
     {
         if (!cpu.TryLinear(ref op, size, Access.Write, out var linear, offset)) return false;
-        return (cpu.TryRun(linear, Access.Write, out _, out _) && cpu.TryRun(linear + (uint)size - 1, Access.Write, out _, out _)) || cpu.StackFault(ref op);
+        var last = linear + (uint)size - 1;
+        return (cpu.TryRun(linear, Access.Write, out _, out _) && ((linear ^ last) <= 0xFFF || cpu.TryRun(last & ~0xFFFUL, Access.Write, out _, out _))) || cpu.StackFault(ref op);
     }
 
     private static nint Move(in Instruction i, bool aligned)

@@ -170,8 +170,12 @@ internal static partial class VectorMoveOps
         ref StoreChosen<T>(cpu, ref op, ChosenElements<T, TForm>(cpu, op.A), op.B);
 
     /// <summary>MASKMOVDQU: A is the source, B the mask; the operand is at DS:rDI, which the binder has made the memory operand.</summary>
-    private static ref Op MaskedStoreBytes(Vcpu cpu, ref Op op) =>
-        ref StoreChosen<byte>(cpu, ref op, cpu.Xmm<byte>(op.B).ExtractMostSignificantBits(), op.A);
+    private static ref Op MaskedStoreBytes(Vcpu cpu, ref Op op)
+    {
+        // Faults are those of a store of all 16 bytes, whatever the mask says: the manual leaves that to the processor.
+        if (!CanStore(cpu, ref op, 16, 0)) return ref cpu.Fault(ref op);
+        return ref StoreChosen<byte>(cpu, ref op, cpu.Xmm<byte>(op.B).ExtractMostSignificantBits(), op.A);
+    }
 
     private static uint ChosenElements<T, TForm>(Vcpu cpu, byte register) where T : unmanaged where TForm : struct, IForm =>
         cpu.Xmm<T>(register).ExtractMostSignificantBits()

@@ -21,6 +21,7 @@ internal static unsafe partial class VectorOps
         var handler = VectorMoveOps.Choose(instruction, mode, ref op);
         if (handler == 0) handler = VectorIntegerOps.Choose(instruction, ref op);
         if (handler == 0) handler = VectorShuffleOps.Choose(instruction, ref op);
+        if (handler == 0) handler = VectorFloatOps.Choose(instruction, ref op);
         if (handler == 0) return false;
 
         // SAFETY: function pointers to static methods; nothing is dereferenced in this file.
