@@ -22,6 +22,8 @@ internal static unsafe partial class VectorOps
         if (handler == 0) handler = VectorIntegerOps.Choose(instruction, ref op);
         if (handler == 0) handler = VectorShuffleOps.Choose(instruction, ref op);
         if (handler == 0) handler = VectorFloatOps.Choose(instruction, ref op);
+        if (handler == 0) handler = VectorConvertOps.Choose(instruction, ref op);
+        if (handler == 0) handler = FmaOps.Choose(instruction, ref op);
         if (handler == 0) return false;
 
         // SAFETY: function pointers to static methods; nothing is dereferenced in this file.
