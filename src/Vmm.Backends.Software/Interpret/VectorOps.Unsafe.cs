@@ -24,6 +24,9 @@ internal static unsafe partial class VectorOps
         if (handler == 0) handler = VectorFloatOps.Choose(instruction, ref op);
         if (handler == 0) handler = VectorConvertOps.Choose(instruction, ref op);
         if (handler == 0) handler = FmaOps.Choose(instruction, ref op);
+        if (handler == 0) handler = CryptoOps.Choose(instruction, ref op);
+        if (handler == 0) handler = VectorStringOps.Choose(instruction, ref op);
+        if (handler == 0) handler = GatherOps.Choose(instruction, ref op);
         if (handler == 0) return false;
 
         // SAFETY: function pointers to static methods; nothing is dereferenced in this file.
