@@ -110,7 +110,7 @@ internal static partial class X87Math
         return RoundTranscendental(Signed(angle, y.Sign), control, ref status);
     }
 
-    /// <summary>F2XM1. Outside -1 to 1 (where the SDM leaves the result undefined) the operand is returned.</summary>
+    /// <summary>F2XM1. Outside -1 to 1 (where the SDM leaves the result undefined) the operand is returned, as inexact.</summary>
     public static Float80 PowerOf2Minus1(in Float80 value, uint control, ref uint status)
     {
         var a = value.Unpack();
@@ -126,9 +126,15 @@ internal static partial class X87Math
         {
             return a.Sign ? Float80.One.Negated : value;
         }
-        if (a.Kind == FpClass.Zero || a.Exponent >= 0)
+        if (a.Kind == FpClass.Zero)
         {
-            return a.Kind == FpClass.Finite && a.Exponent == 0 && a.Significand == 1UL << 63 && a.Sign ? new(0xBFFE, 1UL << 63) : value;
+            return value;
+        }
+        if (a.Exponent >= 0)
+        {
+            var isUnit = a.Exponent == 0 && a.Significand == 1UL << 63;
+            status |= isUnit ? 0 : FpFlags.Precision;
+            return isUnit && a.Sign ? new(0xBFFE, 1UL << 63) : value;
         }
         return RoundTranscendental(Series.PowerOf2Minus1(WideFloat.From(a)), control, ref status);
     }
@@ -185,7 +191,7 @@ internal static partial class X87Math
             : RoundTranscendental(Series.Log2(WideFloat.From(x)) * WideFloat.From(y), control, ref status);
     }
 
-    /// <summary>FYL2XP1: <c>ST1 * log2(ST0 + 1)</c>; also outside the range of ST0 that the SDM defines, down to -1.</summary>
+    /// <summary>FYL2XP1: <c>ST1 * log2(ST0 + 1)</c>; also outside the range of ST0 that the SDM defines, but from -1 down ST0 is returned.</summary>
     /// <param name="factor">ST1.</param>
     /// <param name="value">ST0.</param>
     /// <param name="control">The control word.</param>
@@ -198,7 +204,7 @@ internal static partial class X87Math
         {
             return PropagateNaN(x, y, ref status);
         }
-        if (x.Sign && (x.Kind == FpClass.Infinity || (x.Kind == FpClass.Finite && x.Exponent >= 0)))
+        if (x.Sign && x.Kind == FpClass.Infinity)
         {
             return Invalid(ref status);
         }
@@ -213,6 +219,11 @@ internal static partial class X87Math
         if (x.Kind == FpClass.Infinity || y.Kind == FpClass.Infinity)
         {
             return Float80.SignedInfinity(x.Sign ^ y.Sign);
+        }
+        if (x.Kind == FpClass.Finite && x.Sign && x.Exponent >= 0)
+        {
+            status |= FpFlags.Precision;
+            return value;
         }
         return x.Kind == FpClass.Zero || y.Kind == FpClass.Zero
             ? Float80.SignedZero(x.Sign ^ y.Sign)

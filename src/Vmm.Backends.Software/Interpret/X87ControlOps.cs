@@ -55,7 +55,7 @@ internal static class X87ControlOps
         ref var x = ref cpu.S.X87;
         x.Tags &= (byte)~(1 << Physical(ref x, op.A));
         Pop(ref x, op.Extra);
-        return ref Vcpu.Next(ref op);
+        return ref End(cpu, ref op, 0);
     }
 
     /// <summary>FNINIT.</summary>

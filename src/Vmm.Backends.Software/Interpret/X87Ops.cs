@@ -51,7 +51,7 @@ internal static partial class X87Ops
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
         Note(cpu, ref op, false);
         ref var x = ref cpu.S.X87;
-        if (IsEmpty(ref x, 0)) return ref Underflow(cpu, ref op, 0, 0);
+        if (IsEmpty(ref x, 0)) return ref Underflow(cpu, ref op, 0, 0, TOp.Codes & FpFlags.C2);
         var raised = 0u;
         var result = TOp.Run(Get(ref x, 0), x.Control, ref raised);
         if (!X87Math.HasNoResult(x.Control, raised)) Set(ref x, 0, result);
@@ -64,7 +64,7 @@ internal static partial class X87Ops
         Note(cpu, ref op, false);
         ref var x = ref cpu.S.X87;
         var (destination, pops) = TOp.Pops ? (1, 1) : (0, 0);
-        if (IsEmpty(ref x, 0) || IsEmpty(ref x, 1)) return ref Underflow(cpu, ref op, destination, pops);
+        if (IsEmpty(ref x, 0) || IsEmpty(ref x, 1)) return ref Underflow(cpu, ref op, destination, pops, TOp.Codes & FpFlags.C2);
         var raised = 0u;
         var result = TOp.Run(Get(ref x, 0), Get(ref x, 1), x.Control, ref raised);
         if (!X87Math.HasNoResult(x.Control, raised))
@@ -190,15 +190,13 @@ internal static partial class X87Ops
         return ref End(cpu, ref op, raised);
     }
 
-    // FSTPNCE (D9 D8+i, undocumented): as FSTP, but an empty register is moved, tag and all, without a fault.
+    // FSTPNCE (D9 D8+i, undocumented): as FSTP, but without a fault: an empty register is just popped.
     private static ref Op MoveRegister(Vcpu cpu, ref Op op)
     {
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
         Note(cpu, ref op, false);
         ref var x = ref cpu.S.X87;
-        var empty = IsEmpty(ref x, 0);
-        Set(ref x, op.A, Get(ref x, 0));
-        if (empty) x.Tags &= (byte)~(1 << Physical(ref x, op.A));
+        if (!IsEmpty(ref x, 0)) Set(ref x, op.A, Get(ref x, 0));
         Pop(ref x, 1);
         return ref End(cpu, ref op, 0);
     }
