@@ -220,14 +220,16 @@ internal static partial class X87Math
         {
             return Float80.SignedInfinity(x.Sign ^ y.Sign);
         }
-        if (x.Kind == FpClass.Finite && x.Sign && x.Exponent >= 0)
+        if (x.Kind == FpClass.Zero || y.Kind == FpClass.Zero)
+        {
+            return Float80.SignedZero(x.Sign ^ y.Sign);
+        }
+        if (x.Sign && x.Exponent >= 0)
         {
             status |= FpFlags.Precision;
             return value;
         }
-        return x.Kind == FpClass.Zero || y.Kind == FpClass.Zero
-            ? Float80.SignedZero(x.Sign ^ y.Sign)
-            : RoundTranscendental(Series.Log2Of1Plus(WideFloat.From(x)) * WideFloat.From(y), control, ref status);
+        return RoundTranscendental(Series.Log2Of1Plus(WideFloat.From(x)) * WideFloat.From(y), control, ref status);
     }
 
     // NaNs, infinities, out of range, unmasked denormals. False: an angle to compute with.

@@ -73,7 +73,9 @@ internal static partial class X87Ops
             Pop(ref x, pops);
         }
 
-        return ref End(cpu, ref op, raised, TOp.Codes);
+        // Without a quotient C0 and C3 stay as they were.
+        var quotient = !X87Math.HasNoResult(x.Control, raised) && !result.Unpack().IsNaN;
+        return ref End(cpu, ref op, raised, quotient ? TOp.Codes : TOp.Codes & FpFlags.C2);
     }
 
     // FSINCOS, FPTAN and FXTRACT: Extra 0, 1, 2.
@@ -114,13 +116,13 @@ internal static partial class X87Ops
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
         Note(cpu, ref op, false);
         ref var x = ref cpu.S.X87;
-        if (!IsEmpty(ref x, -1)) return ref Overflow(cpu, ref op);
         if (IsEmpty(ref x, op.A))
         {
             if ((x.Control & FpFlags.Invalid) != 0) Push(ref x, Float80.Indefinite);
             return ref End(cpu, ref op, FpFlags.Invalid | FpFlags.StackFault);
         }
 
+        if (!IsEmpty(ref x, -1)) return ref Overflow(cpu, ref op);
         Push(ref x, Get(ref x, op.A));
         return ref End(cpu, ref op, 0);
     }
@@ -212,7 +214,7 @@ internal static partial class X87Ops
         return ref End(cpu, ref op, raised | codes, Relation);
     }
 
-    // FCOMI and relatives, likewise.
+    // FCOMI and relatives, likewise; C1 stays unless the stack is at fault.
     private static ref Op CompareToFlags(Vcpu cpu, ref Op op)
     {
         if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
@@ -221,6 +223,7 @@ internal static partial class X87Ops
         var codes = Compare(ref cpu.S.X87, op.B, op.C != 0, ref raised);
         cpu.S.SetArithmetic(((codes & FpFlags.C3) != 0 ? Flags.ZF : 0) | ((codes & FpFlags.C2) != 0 ? Flags.PF : 0) | ((codes & FpFlags.C0) != 0 ? Flags.CF : 0));
         if (!X87Math.HasNoResult(cpu.S.X87.Control, raised)) Pop(ref cpu.S.X87, op.Extra);
+        if ((raised & FpFlags.StackFault) == 0) raised |= cpu.S.X87.Status & FpFlags.C1;
         return ref End(cpu, ref op, raised);
     }
 
@@ -287,7 +290,7 @@ internal static partial class X87Ops
         if (IsEmpty(ref x, 0) || IsEmpty(ref x, op.B)) return ref Underflow(cpu, ref op, 0, 0);
         var condition = ((op.Extra & 1) != 0 && cpu.S.CF) || ((op.Extra & 2) != 0 && cpu.S.ZF) || ((op.Extra & 4) != 0 && cpu.S.PF);
         if (condition != ((op.Extra & 8) != 0)) Set(ref x, 0, Get(ref x, op.B));
-        return ref End(cpu, ref op, 0);
+        return ref Vcpu.Next(ref op); // C1 stays
     }
 
     private static uint Compare(ref X87State x, int other, bool unordered, ref uint raised)
