@@ -7,6 +7,7 @@ namespace Vmm.Backends.Software.FloatingPoint;
 internal static class Series
 {
     private const int ArcTangentSteps = 16;
+    private const int TinyExponent = -62;
 
     private static readonly ImmutableArray<WideFloat> s_reciprocals = [.. Enumerable.Range(0, 64).Select(n => n == 0 ? default : WideFloat.One / WideFloat.From(n))];
 
@@ -25,6 +26,10 @@ internal static class Series
     /// <summary>The sine of at most pi/4.</summary>
     public static WideFloat Sine(in WideFloat x)
     {
+        if (x.Exponent < TinyExponent)
+        {
+            return JustBelow(x);
+        }
         var square = x * x;
         var sum = WideFloat.One;
         for (var n = 30; n >= 2; n -= 2)
@@ -79,6 +84,10 @@ internal static class Series
     /// <summary>The arc tangent of 0 to 1.</summary>
     public static WideFloat ArcTangent(in WideFloat x)
     {
+        if (x.Exponent < TinyExponent)
+        {
+            return JustBelow(x);
+        }
         if (x.IsZero || x.Exponent < -5)
         {
             return ArcTangentSmall(x);
@@ -88,6 +97,9 @@ internal static class Series
         var center = WideFloat.From(false, (uint)sixteenths, -4);
         return s_arcTangents[sixteenths] + ArcTangentSmall((x - center) / (WideFloat.One + x * center));
     }
+
+    // Of tiny arguments only the direction of the error can be seen, when rounding.
+    private static WideFloat JustBelow(in WideFloat x) => x.IsZero ? x : x - x.Scaled(-126);
 
     // log2(a/b + ...): log((1+s)/(1-s)) = 2 atanh(s), with s = difference / sum.
     private static WideFloat Log2Near1(in WideFloat difference, in WideFloat sum)

@@ -98,11 +98,6 @@ internal static partial class X87Math
         {
             var (up, across) = (WideFloat.From(y).Absolute, WideFloat.From(x).Absolute);
             var steep = up.CompareMagnitude(across) > 0;
-            if (!steep && !left && up.Significand == across.Significand && up.Exponent - across.Exponent < -70)
-            {
-                // y/x is exact, and its arc tangent differs from it by less than can be seen.
-                return RoundTranscendental(Signed(up / across, y.Sign), control, ref status);
-            }
             var first = Series.ArcTangent(steep ? across / up : up / across);
             angle = steep ? left ? Series.Pi.Scaled(-1) + first : Series.Pi.Scaled(-1) - first
                 : left ? Series.Pi - first : first;
@@ -186,9 +181,13 @@ internal static partial class X87Math
         {
             return Float80.SignedZero(y.Sign ^ negative);
         }
-        return x.Significand == 1UL << 63
-            ? Round(Exact.Multiply(Unpacked.FromInteger(x.Exponent), y), 64, control, ref status)
-            : RoundTranscendental(Series.Log2(WideFloat.From(x)) * WideFloat.From(y), control, ref status);
+        if (x.Significand == 1UL << 63)
+        {
+            // A power of two gives an exact result, which processors nevertheless report as inexact when it is tiny.
+            var product = Exact.Multiply(Unpacked.FromInteger(x.Exponent), y);
+            return Round(product.Exponent < MinExponent ? new(product.Sign, product.Exponent, product.High, product.Low | 1) : product, 64, control, ref status);
+        }
+        return RoundTranscendental(Series.Log2(WideFloat.From(x)) * WideFloat.From(y), control, ref status);
     }
 
     /// <summary>FYL2XP1: <c>ST1 * log2(ST0 + 1)</c>; also outside the range of ST0 that the SDM defines, but from -1 down ST0 is returned.</summary>
