@@ -11,7 +11,7 @@ internal static unsafe partial class X87Ops
     public static bool TryBind(in Instruction instruction, uint mode, ref Op op)
     {
         op.Handler = Choose(instruction, ref op);
-        return op.Handler != 0;
+        return op.Handler != 0 || MmxOps.TryBind(instruction, mode, ref op);
     }
 
     // SAFETY: function pointers to static methods; nothing is dereferenced in this file.
