@@ -125,7 +125,10 @@ internal static partial class MmxOps
     // MASKMOVQ: A is the source, B the mask; the operand is at DS:rDI. Faults are those of a store of all eight bytes.
     private static ref Op MaskedStore(Vcpu cpu, ref Op op)
     {
-        if (!TryBegin(cpu) || !cpu.TryProbeStore(ref op, 8)) return ref cpu.Fault(ref op);
+        if (!TryBegin(cpu)) return ref cpu.Fault(ref op);
+        // Processors have left the x87 state before they look at the address.
+        Enter(cpu);
+        if (!cpu.TryProbeStore(ref op, 8)) return ref cpu.Fault(ref op);
         var (source, mask) = (cpu.Mmx(op.A), Signs(cpu.Mmx(op.B)));
         for (var i = 0; i < 8; i++)
         {
@@ -133,7 +136,6 @@ internal static partial class MmxOps
             if (!cpu.TryLinear(ref op, 1, Access.Write, out var linear, (ulong)i) || !cpu.TryWrite(linear, (byte)(source >> (8 * i)))) return ref cpu.Fault(ref op);
         }
 
-        Enter(cpu);
         return ref Vcpu.Next(ref op);
     }
 
@@ -148,13 +150,12 @@ internal static partial class MmxOps
     // CVTPI2PS, CVTPI2PD from a register (Size 0) or memory (Size 8).
     private static ref Op ToFloat<TFormat>(Vcpu cpu, ref Op op) where TFormat : struct, IBinaryFormat
     {
-        var memory = op.Size != 0;
         var source = 0UL;
-        // CVTPI2PD from memory has nothing to do with the MMX registers.
-        var touches = !memory || typeof(TFormat) == typeof(Binary32);
+        // From memory they have nothing to do with the MMX registers.
+        var touches = op.Size == 0;
         if (touches && !TryBegin(cpu)) return ref cpu.Fault(ref op);
-        if (memory && !cpu.TryLoad(ref op, out source)) return ref cpu.Fault(ref op);
-        if (!memory) source = cpu.Mmx(op.B);
+        if (!touches && !cpu.TryLoad(ref op, out source)) return ref cpu.Fault(ref op);
+        if (touches) source = cpu.Mmx(op.B);
         var raised = 0u;
         var low = SoftFloat<TFormat>.FromInteger((int)source, cpu.S.Mxcsr, ref raised);
         var high = SoftFloat<TFormat>.FromInteger((int)(source >> 32), cpu.S.Mxcsr, ref raised);
