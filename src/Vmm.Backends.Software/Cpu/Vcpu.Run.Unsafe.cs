@@ -276,9 +276,17 @@ internal sealed unsafe partial class Vcpu
         if ((s.Cr0 & (Cr0Em | Cr0Ts)) == 0 && (s.Cr4 & Cr4OsFxsr) != 0) mode |= CpuMode.Sse;
         if ((s.Cr0 & Cr0Ts) == 0 && (s.Cr4 & Cr4OsXsave) != 0 && (s.Xcr0 & 6) == 6 && isProtected && !vm86) mode |= CpuMode.Avx;
         s.Mode = mode;
+        if ((mode & CpuMode.Step) != 0) LeaveChain();
         s.CodeLimit = long64 ? ulong.MaxValue : cs.Limit;
         s.StackMask = long64 ? ulong.MaxValue : (s.Seg[2].Attributes & 0x4000) != 0 && !vm86 ? uint.MaxValue : 0xFFFFu;
         UpdateView();
+    }
+
+    // Single step is done by the run loop alone: the next Continue returns to it.
+    private void LeaveChain()
+    {
+        _retired += (ulong)(_budgetGiven - S.Budget);
+        _budgetGiven = S.Budget = -1;
     }
 
     /// <summary>Chooses the TLB set that the current privilege sees; cheap enough for STAC and CLAC.</summary>

@@ -14,7 +14,7 @@ internal interface IAddress
 internal static class Address
 {
     /// <summary>Base (or RIP, or nothing) and displacement.</summary>
-    internal readonly struct Base : IAddress
+    internal readonly struct Direct : IAddress
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static ulong Linear(Vcpu cpu, ref Op op) => cpu.Reg<ulong>(op.Base) + op.Disp;

@@ -64,7 +64,7 @@ internal static unsafe partial class AluOps
 
     private static nint Two<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
-        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<TOp, T, Address.Base>(instruction) : Flat<TOp, T, Address.Indexed>(instruction);
+        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<TOp, T, Address.Direct>(instruction) : Flat<TOp, T, Address.Indexed>(instruction);
         if (instruction.Op0Kind == OpKind.Memory)
         {
             return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemReg<TOp, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemImm<TOp, T>;
@@ -90,6 +90,6 @@ internal static unsafe partial class AluOps
     {
         if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Reg<TOp, T>;
         if (!IsFlat(instruction, op)) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Mem<TOp, T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&Flat<TOp, T, Address.Indexed>;
     }
 }

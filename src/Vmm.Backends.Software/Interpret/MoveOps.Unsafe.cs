@@ -64,7 +64,7 @@ internal static unsafe partial class MoveOps
 
     private static nint Mov<T>(in Instruction instruction, in Op op) where T : unmanaged
     {
-        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<T, Address.Base>(instruction) : Flat<T, Address.Indexed>(instruction);
+        if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<T, Address.Direct>(instruction) : Flat<T, Address.Indexed>(instruction);
         if (instruction.Op0Kind == OpKind.Memory)
         {
             return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemReg<T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MemImm<T>;
@@ -102,7 +102,7 @@ internal static unsafe partial class MoveOps
     {
         if (instruction.Op1Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroReg<TFrom, T>;
         if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroMem<TFrom, T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ZeroFlat<TFrom, T, Address.Indexed>;
     }
 
     private static nint Sign(in Instruction instruction, in Op op) => (SourceSize(instruction), op.Size) switch
@@ -122,7 +122,7 @@ internal static unsafe partial class MoveOps
     {
         if (instruction.Op1Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignReg<TFrom, T>;
         if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignMem<TFrom, T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&SignFlat<TFrom, T, Address.Indexed>;
     }
 
     private static nint LoadSwapped(in Op op) => op.Size switch

@@ -18,19 +18,19 @@ internal static unsafe partial class MulDivOps
     private static nint MulFlat<T>(in Op op) where T : unmanaged
     {
         if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulMem<T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulFlat<T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulFlat<T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulFlat<T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulFlat<T, Address.Indexed>;
     }
 
     private static nint MulxFlat<T>(in Op op) where T : unmanaged
     {
         if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulxMem<T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulxFlat<T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulxFlat<T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulxFlat<T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&MulxFlat<T, Address.Indexed>;
     }
 
     private static nint ImulFlat<T>(in Op op) where T : unmanaged
     {
         if (op.Address != AddressKind.Flat64) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&ImulRegMem<T>;
-        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ImulFlat<T, Address.Base> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ImulFlat<T, Address.Indexed>;
+        return op.Index == Vcpu.ZeroSlot ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ImulFlat<T, Address.Direct> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ImulFlat<T, Address.Indexed>;
     }
 
     private static nint Choose<T>(in Instruction instruction, in Op op) where T : unmanaged

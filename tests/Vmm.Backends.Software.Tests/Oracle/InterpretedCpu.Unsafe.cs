@@ -53,7 +53,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     {
         var op = default(Op);
         OperandDecoder.Fill(instruction, _mode, ref op);
-        return Interpret.Binder.TryBind(instruction, _mode, ref op);
+        return Software.Interpret.Binder.TryBind(instruction, _mode, ref op);
     }
 
     public void Run(OracleCase subject, Span<byte> data, out OracleState result)
