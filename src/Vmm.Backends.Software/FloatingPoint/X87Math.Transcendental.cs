@@ -57,6 +57,10 @@ internal static partial class X87Math
         {
             return value;
         }
+        if (a.Exponent < -62)
+        {
+            return RoundTranscendental(WideFloat.From(a), control, ref status); // just above the angle
+        }
         var reduced = Reduce(a, out var quadrant);
         var (sine, cosine) = (Series.Sine(reduced), Series.Cosine(reduced));
         var tangent = (quadrant & 1) == 0 ? sine / cosine : -(cosine / sine);
