@@ -118,14 +118,21 @@ internal static partial class VectorConvertOps
         return ref Vcpu.Next(ref op);
     }
 
-    /// <summary>VCVTPS2PH to memory: what faults in memory leaves MXCSR as it was.</summary>
+    /// <summary>VCVTPS2PH to memory: a fault of the memory operand comes before exceptions, and leaves MXCSR as it was.</summary>
     private static ref Op NarrowToMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatNarrow where TForm : struct, IForm
     {
         var raised = 0u;
         var mxcsr = cpu.S.Mxcsr;
         var first = TOp.Run(cpu.Xmm<byte>(op.A), (int)op.Imm, mxcsr, ref raised);
         var second = TForm.IsWide ? TOp.Run(cpu.XmmHigh<byte>(op.A), (int)op.Imm, mxcsr, ref raised) : 0;
-        if (VectorFloatOps.Faults(cpu, raised)) return ref cpu.FloatFault(ref op);
+        if (VectorFloatOps.Faults(cpu, raised))
+        {
+            var bytes = TForm.IsWide ? 16 : 8;
+            if (cpu.TryLinear(ref op, bytes, Mmu.Access.Write, out var linear) && (cpu.TryProbeWrite(linear, bytes) || cpu.StackFault(ref op))) return ref cpu.FloatFault(ref op);
+            cpu.S.Mxcsr = mxcsr;
+            return ref cpu.Fault(ref op);
+        }
+
         if (TForm.IsWide ? cpu.TryStore(ref op, Vector128.Create(first, second)) : cpu.TryStore(ref op, first)) return ref Vcpu.Next(ref op);
         cpu.S.Mxcsr = mxcsr;
         return ref cpu.Fault(ref op);

@@ -42,7 +42,7 @@ internal static partial class XsaveOps
     private static ref Op Save(Vcpu cpu, ref Op op)
     {
         if (!TryExtended(cpu, ref op, Access.Write, out var linear, out var wanted)) return ref cpu.Fault(ref op);
-        if (!cpu.TryProbeWrite(linear, LegacySize + 64)) return ref cpu.Fault(ref op);
+        if (!TryTouch(cpu, ref op, linear, AreaSize(wanted, op.Extra == 2), Access.Write)) return ref cpu.Fault(ref op);
         Span<byte> area = stackalloc byte[XsaveImage.Size];
         if (!TryReadBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
         var inUse = XsaveImage.InUse(cpu);
@@ -54,42 +54,47 @@ internal static partial class XsaveOps
         if (compact ? (wanted & XsaveImage.Sse) != 0 && ((written & XsaveImage.Sse) != 0 || cpu.S.Mxcsr != XsaveImage.InitialMxcsr) : (wanted & (XsaveImage.Sse | XsaveImage.Avx)) != 0) XsaveImage.StoreMxcsr(cpu, area);
         if (compact && cpu.S.Mxcsr != XsaveImage.InitialMxcsr) inUse |= XsaveImage.Sse;
         if ((written & XsaveImage.Sse) != 0 || (compact && (wanted & inUse & XsaveImage.Sse) != 0)) XsaveImage.StoreSse(cpu, area, registers);
-        var end = XsaveImage.AvxOffset;
-        end = StorePart(cpu, area, compact, wanted, written, XsaveImage.Avx, XsaveImage.AvxOffset, 256, end);
-        end = StorePart(cpu, area, compact, wanted, written, XsaveImage.Pkru, XsaveImage.PkruOffset, 8, end);
         var before = BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]);
         BinaryPrimitives.WriteUInt64LittleEndian(area[LegacySize..], compact ? wanted & inUse : (before & ~wanted) | (wanted & inUse));
         if (compact) BinaryPrimitives.WriteUInt64LittleEndian(area[(LegacySize + 8)..], wanted | 1UL << 63);
-        if (!cpu.TryProbeWrite(linear, end) || !TryWriteArea(cpu, linear, area, compact, written, end)) return ref cpu.Fault(ref op);
+        if (!TryWriteBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
+        if ((written & XsaveImage.Avx) != 0)
+        {
+            XsaveImage.StoreAvx(cpu, area, registers);
+            if (!TryWriteBytes(cpu, linear + XsaveImage.AvxOffset, area[..(registers * 16)])) return ref cpu.Fault(ref op);
+        }
+
+        if ((written & XsaveImage.Pkru) != 0 && !cpu.TryWrite(linear + (uint)AreaSize(wanted, compact) - 8, (ulong)cpu.S.Pkru)) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 
-    private static int StorePart(Vcpu cpu, Span<byte> area, bool compact, ulong wanted, ulong written, ulong part, int offset, int size, int end)
+    /// <summary>Bytes up to the end of the last component; PKRU is the last of all.</summary>
+    private static int AreaSize(ulong components, bool compact)
     {
-        if ((wanted & part) == 0) return end;
-        var at = compact ? end : offset;
-        if ((written & part) != 0)
-        {
-            if (part == XsaveImage.Avx) XsaveImage.StoreAvx(cpu, area[at..], Registers(cpu));
-            else BinaryPrimitives.WriteUInt32LittleEndian(area[at..], cpu.S.Pkru);
-        }
-
-        return compact || (written & part) != 0 ? at + size : end;
+        var avx = (components & XsaveImage.Avx) != 0 ? XsaveImage.AvxOffset + 256 : XsaveImage.AvxOffset;
+        return (components & XsaveImage.Pkru) == 0 ? avx : compact ? avx + 8 : XsaveImage.Size;
     }
 
-    // Only what the instruction owns: the gap between AVX and PKRU in the standard format is not touched.
-    private static bool TryWriteArea(Vcpu cpu, ulong linear, Span<byte> area, bool compact, ulong written, int end)
+    /// <summary>Whether an area of at most two pages may be accessed, by its first and its last byte; records the fault otherwise.</summary>
+    private static bool TryTouch(Vcpu cpu, ref Op op, ulong linear, int size, Access access)
     {
-        if (compact) return TryWriteBytes(cpu, linear, area[..end]);
-        if (!TryWriteBytes(cpu, linear, area[..(LegacySize + 64)])) return false;
-        if ((written & XsaveImage.Avx) != 0 && !TryWriteBytes(cpu, linear + XsaveImage.AvxOffset, area.Slice(XsaveImage.AvxOffset, Registers(cpu) * 16))) return false;
-        return (written & XsaveImage.Pkru) == 0 || TryWriteBytes(cpu, linear + XsaveImage.PkruOffset, area.Slice(XsaveImage.PkruOffset, 8));
+        var last = linear + (uint)size - 1;
+        var ok = access == Access.Write
+            ? cpu.TryProbeWrite(linear, 1) && cpu.TryProbeWrite(last, 1)
+            : cpu.TryRead<byte>(linear, out _) && cpu.TryRead<byte>(last, out _);
+        return ok || cpu.StackFault(ref op);
     }
 
     private static ref Op Restore(Vcpu cpu, ref Op op)
     {
         if (!TryExtended(cpu, ref op, Access.Read, out var linear, out var wanted)) return ref cpu.Fault(ref op);
         Span<byte> area = stackalloc byte[XsaveImage.Size];
+        if (!cpu.TryRead<byte>(linear, out _) || !cpu.TryRead<ulong>(linear + LegacySize, out _))
+        {
+            cpu.StackFault(ref op);
+            return ref cpu.Fault(ref op);
+        }
+
         if (!TryReadBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
         var present = BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]);
         var layout = BinaryPrimitives.ReadUInt64LittleEndian(area[(LegacySize + 8)..]);
@@ -97,6 +102,7 @@ internal static partial class XsaveOps
         var reserved = area.Slice(LegacySize + (compact ? 16 : 8), compact ? 48 : 16).ContainsAnyExcept((byte)0);
         if (reserved || (present & ~cpu.S.Xcr0) != 0) return ref cpu.Fault(ref op, Vector.GP);
         if (compact && (!cpu.Model.Has(CpuFeature.XsaveC) || (layout << 1 >> 1 & ~cpu.S.Xcr0) != 0 || (present & ~layout) != 0)) return ref cpu.Fault(ref op, Vector.GP);
+        if (!TryTouch(cpu, ref op, linear, AreaSize(compact ? wanted & layout : wanted, compact), Access.Read)) return ref cpu.Fault(ref op);
         var avx = XsaveImage.AvxOffset;
         var pkru = compact ? avx + ((layout & XsaveImage.Avx) != 0 ? 256 : 0) : XsaveImage.PkruOffset;
         var load = wanted & present;
@@ -167,8 +173,14 @@ internal static partial class XsaveOps
         linear = 0;
         if ((cpu.S.Cr0 & (Cr0Em | Cr0Ts)) != 0) return cpu.Raise(Vector.NM, 0);
         if (!cpu.TryLinear(ref op, LegacySize, access, out linear)) return false;
-        if ((linear & 15) != 0) return cpu.Raise(Vector.GP, 0);
-        return access != Access.Write || cpu.TryProbeWrite(linear, LegacySize);
+        if ((linear & 15) != 0)
+        {
+            // Of both reasons for a fault, a stack address that is not canonical comes first.
+            cpu.Raise(Vector.GP, 0);
+            return !cpu.IsCanonical(linear) && cpu.StackFault(ref op);
+        }
+
+        return TryTouch(cpu, ref op, linear + LegacySize - 1, 1, access) && TryTouch(cpu, ref op, linear, LegacySize, access);
     }
 
     private static bool TryExtended(Vcpu cpu, ref Op op, Access access, out ulong linear, out ulong wanted)
