@@ -8,6 +8,19 @@ internal sealed partial class Vcpu
     /// <summary>Gives 64 random bits. The host's cryptographic generator unless a machine that must be reproducible sets another.</summary>
     public Func<ulong> Entropy { get; set; } = HostEntropy;
 
+    // Counted time promises the same run each time: a fixed sequence (SplitMix64) from the vCPU's index.
+    private static Func<ulong> Reproducible(int index)
+    {
+        var state = (ulong)index + 1;
+        return () =>
+        {
+            var z = state += 0x9E3779B97F4A7C15;
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+            return z ^ (z >> 31);
+        };
+    }
+
     private static ulong HostEntropy()
     {
         Span<byte> bytes = stackalloc byte[8];

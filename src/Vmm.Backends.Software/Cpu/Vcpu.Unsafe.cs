@@ -24,6 +24,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     public Vcpu(SoftwarePartition partition, int index, CpuModel model)
     {
         (Partition, Index, Model, PhysicalBits) = (partition, index, model, model.PhysicalAddressBits);
+        if (partition.Clock.IsCounted) Entropy = Reproducible(index);
         _hasGigabytePages = model.Has(CpuFeature.Pdpe1Gb);
         // SAFETY: freed by Dispose, which the partition calls when no thread runs this processor.
         _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
