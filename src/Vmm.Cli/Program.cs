@@ -1,1 +1,4 @@
-return 0;
+using Vmm.Cli;
+using Vmm.Cli.Terminal;
+
+return await CommandLine.RunAsync(args, HostStreams.OfThisProcess()).ConfigureAwait(false);

@@ -1,2 +1,0 @@
-namespace Vmm.Cli.Tests;
-public class PlaceholderTests { [Xunit.Fact] public void Runs() { } }
