@@ -1,3 +1,6 @@
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+
 namespace Vmm.Cli.Terminal;
 
 /// <summary>The streams of the process, or a test's in their place.</summary>
@@ -29,13 +32,20 @@ internal sealed record HostStreams
 
     public static HostStreams OfThisProcess() => new()
     {
-        OpenInput = Console.OpenStandardInput,
+        OpenInput = OpenStandardInput,
         OpenOutput = Console.OpenStandardOutput,
-        Text = Console.Out,
-        Error = Console.Error,
+        Text = Writer(Console.OpenStandardOutput()),
+        Error = Writer(Console.OpenStandardError()),
         IsInputTerminal = !Console.IsInputRedirected,
         IsOutputTerminal = !Console.IsOutputRedirected,
         IsErrorTerminal = !Console.IsErrorRedirected,
         EnterRawMode = RawTerminal.Enter,
     };
+
+    // Console's own stream edits lines and changes the terminal's settings when it reads from one.
+    private static Stream OpenStandardInput() =>
+        OperatingSystem.IsWindows() ? Console.OpenStandardInput() : new FileStream(new SafeFileHandle(0, ownsHandle: false), FileAccess.Read, bufferSize: 0);
+
+    // Nor do Console's writers leave the terminal alone.
+    private static TextWriter Writer(Stream stream) => TextWriter.Synchronized(new StreamWriter(stream, new UTF8Encoding(false)) { AutoFlush = true });
 }
