@@ -30,6 +30,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     private readonly uint _mode;
     private ulong _lastPlace;
     private int _lastLength;
+    private readonly sbyte[] _known = new sbyte[Enum.GetValues<Iced.Intel.Code>().Length];
 
     public InterpretedCpu(ulong codeAddress, ulong dataAddress)
     {
@@ -56,14 +57,26 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         return Software.Interpret.Binder.TryBind(instruction, _mode, ref op);
     }
 
+    /// <summary>Whether the engine knows a form, with register operands or none.</summary>
+    public bool Knows(Iced.Intel.Code code)
+    {
+        ref sbyte known = ref _known[(int)code];
+        if (known == 0)
+        {
+            var instruction = default(Iced.Intel.Instruction);
+            instruction.Code = code;
+            var op = default(Op);
+            known = (sbyte)(Interpret.Binder.TryBind(instruction, _mode, ref op) ? 1 : -1);
+        }
+
+        return known > 0;
+    }
+
     public void Run(OracleCase subject, Span<byte> data, out OracleState result)
     {
-        Place(subject);
+        Place(subject.State.Rip, subject.Bytes);
         Load(subject.State);
-        // SAFETY: the region has two pages, and data is the oracle's area of as many.
-        byte* frames = (byte*)_dataPages.HostAddress;
-        subject.Data.AsSpan(0, Page).CopyTo(new Span<byte>(frames + Page, Page));
-        subject.Data.AsSpan(Page, Page).CopyTo(new Span<byte>(frames, Page));
+        LoadData(subject.Data);
         ref CpuState s = ref _cpu.S;
         int restarts = 0;
         do
@@ -77,9 +90,39 @@ internal sealed unsafe class InterpretedCpu : IDisposable
             }
         }
         while (s.FaultVector < 0 && s.Rip == subject.State.Rip && ++restarts < RestartLimit);
-        new Span<byte>(frames + Page, Page).CopyTo(data);
-        new Span<byte>(frames, Page).CopyTo(data[Page..]);
+        StoreData(data);
         result = Store();
+    }
+
+    /// <summary>Runs a whole sequence in blocks, as a guest would: flags stay lazy from one instruction to the next.</summary>
+    public void Run(OracleSequence subject, Span<byte> data, out OracleState result)
+    {
+        // UD2 ends the run; nothing else in the sequence is at its address.
+        Span<byte> code = stackalloc byte[subject.Bytes.Length + 2];
+        subject.Bytes.CopyTo(code);
+        code[^2] = 0x0F;
+        code[^1] = 0x0B;
+        Place(subject.State.Rip, code);
+        Load(subject.State);
+        LoadData(subject.Data);
+        ref CpuState s = ref _cpu.S;
+        for (int i = 0; i < RestartLimit && s.FaultVector < 0; i++)
+        {
+            s.Mode = _mode & ~CpuMode.Step;
+            s.Budget = 10_000;
+            ref Op op = ref Lookup(_cpu);
+            if (!Unsafe.IsNullRef(ref op))
+            {
+                Execute(_cpu, ref op);
+            }
+        }
+
+        StoreData(data);
+        result = Store();
+        if (result.Fault.Vector == Vector.UD && result.Rip == subject.State.Rip + (ulong)subject.Bytes.Length)
+        {
+            result.Fault = OracleFault.None;
+        }
     }
 
     public void Dispose()
@@ -137,14 +180,30 @@ internal sealed unsafe class InterpretedCpu : IDisposable
 
     private ulong _nextTable = Tables;
 
-    private void Place(OracleCase subject)
+    private void LoadData(ReadOnlySpan<byte> data)
     {
-        // SAFETY: the generator places at most 15 bytes, inside the two code pages.
+        // SAFETY: the region has two pages, and data is the oracle's area of as many.
+        byte* frames = (byte*)_dataPages.HostAddress;
+        data[..Page].CopyTo(new Span<byte>(frames + Page, Page));
+        data[Page..].CopyTo(new Span<byte>(frames, Page));
+    }
+
+    private void StoreData(Span<byte> data)
+    {
+        // SAFETY: as for LoadData.
+        byte* frames = (byte*)_dataPages.HostAddress;
+        new Span<byte>(frames + Page, Page).CopyTo(data);
+        new Span<byte>(frames, Page).CopyTo(data[Page..]);
+    }
+
+    private void Place(ulong rip, ReadOnlySpan<byte> bytes)
+    {
+        // SAFETY: the copy is bounded by the two code pages, and so is what it replaces.
         byte* code = (byte*)_codePages.HostAddress;
         new Span<byte>(code + _lastPlace, _lastLength).Fill(0xCC);
-        _lastPlace = subject.State.Rip - _code;
-        _lastLength = subject.Bytes.Length;
-        subject.Bytes.CopyTo(new Span<byte>(code + _lastPlace, 2 * Page - (int)_lastPlace));
+        _lastPlace = rip - _code;
+        _lastLength = bytes.Length;
+        bytes.CopyTo(new Span<byte>(code + _lastPlace, 2 * Page - (int)_lastPlace));
         _cpu.DropCode(CodeFrame);
         _cpu.DropCode(CodeFrame + Page);
     }

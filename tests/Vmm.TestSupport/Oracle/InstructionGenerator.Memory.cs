@@ -12,6 +12,12 @@ public sealed partial class InstructionGenerator
     private void SetMemory(ref Instruction instruction, int operand, Register vectorIndex)
     {
         instruction.SetOpKind(operand, OpKind.Memory);
+        if (_inSequence)
+        {
+            SetSequenceMemory(ref instruction);
+            return;
+        }
+
         bool vsib = vectorIndex != Register.None;
         Register first = _address32 ? Register.EAX : Register.RAX;
         int form = _random.Below(100);

@@ -25,7 +25,7 @@ public sealed partial class InstructionGenerator
     private readonly RegisterProvider _registers;
     private readonly byte[] _pattern = new byte[OracleLayout.DataBytes];
     private OracleRandom _random;
-    private bool _address32;
+    private bool _address32, _inSequence;
 
     /// <summary>Makes a generator for the areas of an oracle.</summary>
     public InstructionGenerator(NativeOracle oracle)

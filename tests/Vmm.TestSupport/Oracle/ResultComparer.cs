@@ -60,6 +60,41 @@ public static class ResultComparer
         return found;
     }
 
+    /// <summary>All differences after a sequence, one line each; empty if the results agree.</summary>
+    public static IReadOnlyList<string> Differences(
+        OracleSequence subject, in OracleState expected, ReadOnlySpan<byte> expectedData, in OracleState actual, ReadOnlySpan<byte> actualData)
+    {
+        var found = new List<string>();
+        if (!expected.Fault.Equals(actual.Fault))
+        {
+            found.Add($"fault: {expected.Fault} native, {actual.Fault} here");
+        }
+
+        Add(found, "RIP", expected.Rip, actual.Rip);
+        for (int i = 0; i < 16; i++)
+        {
+            Add(found, GprFile.NameOf(i), expected.Gpr[i], actual.Gpr[i]);
+        }
+
+        ulong flags = ComparedFlags & ~(expected.Fault.IsFault ? subject.UndefinedAnywhere : subject.UndefinedAtEnd);
+        if (((expected.Rflags ^ actual.Rflags) & flags) != 0)
+        {
+            found.Add($"RFLAGS: {Flags(expected.Rflags & flags)} native, {Flags(actual.Rflags & flags)} here");
+        }
+
+        CompareVectors(found, expected.Fpu, actual.Fpu, false);
+        CompareX87(found, expected.Fpu, actual.Fpu, false);
+        int at = expectedData.CommonPrefixLength(actualData);
+        if (at != expectedData.Length)
+        {
+            int length = Math.Min(32, expectedData.Length - at);
+            found.Add($"data +0x{at:X}: {Convert.ToHexString(expectedData.Slice(at, length))} native, {Convert.ToHexString(actualData.Slice(at, length))} here");
+        }
+
+        return found;
+    }
+
+    /// <summary>Whether results are equal in all bits that are always defined: a quick test before <c>Differences</c>.</summary>
     private static bool BitsEqual(in OracleState a, in OracleState b)
     {
         // Fop, Fip and Fdp differ between vendors and are left out; so are RFLAGS bits outside the mask.

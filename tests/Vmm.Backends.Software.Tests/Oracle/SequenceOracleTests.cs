@@ -1,0 +1,84 @@
+using System.Globalization;
+using System.Text;
+using Iced.Intel;
+using Vmm.TestSupport.Oracle;
+using Xunit;
+
+namespace Vmm.Backends.Software.Tests.Oracle;
+
+/// <summary>
+/// Random straight sequences, run by the host CPU and by the interpreter in whole blocks: what one instruction leaves (lazy flags, partial
+/// registers, tags) must be what the next expects. VMM_ORACLE_SEQUENCES is how many (default 3000), VMM_ORACLE_SEED the first seed.
+/// </summary>
+public sealed class SequenceOracleTests
+{
+    private const int MaximumReports = 3, Length = 12;
+
+    [Fact]
+    public void Interpreter_RandomSequences_AgreesWithHost()
+    {
+        Assert.SkipUnless(NativeOracle.IsSupported, NativeOracle.UnsupportedReason ?? "");
+        int count = Number("VMM_ORACLE_SEQUENCES", 3000), first = Number("VMM_ORACLE_SEED", 0), failed = 0;
+        var report = new StringBuilder();
+        NativeOracle.Use(oracle =>
+        {
+            using var interpreted = new InterpretedCpu(oracle.CodeAddress, oracle.DataAddress);
+            var generator = new InstructionGenerator(oracle);
+            for (int i = 0; i < count; i++)
+            {
+                int length = Length;
+                if (Compare(oracle, interpreted, generator, (ulong)(first + i), length) is not { Count: > 0 })
+                {
+                    continue;
+                }
+
+                // The same seed gives the same beginning: shorten until the last instruction is the one that makes the difference.
+                while (length > 1 && Compare(oracle, interpreted, generator, (ulong)(first + i), length - 1).Count != 0)
+                {
+                    length--;
+                }
+
+                if (failed++ < MaximumReports)
+                {
+                    Write(report, generator, Compare(oracle, interpreted, generator, (ulong)(first + i), length));
+                }
+            }
+        });
+        Assert.True(failed == 0, $"{failed} of {count} sequences differ from the host CPU.\n{report}");
+    }
+
+    private static IReadOnlyList<string> Compare(NativeOracle oracle, InterpretedCpu interpreted, InstructionGenerator generator, ulong seed, int length)
+    {
+        generator.GenerateSequence(length, seed, interpreted.Knows);
+        OracleSequence subject = generator.Sequence;
+        if (subject.Bytes.IsEmpty)
+        {
+            return [];
+        }
+
+        byte[] native = new byte[NativeOracle.DataBytes], ours = new byte[NativeOracle.DataBytes];
+        subject.Data.CopyTo(oracle.Data);
+        oracle.Run(subject.Bytes, subject.State, out OracleState expected);
+        oracle.Data.CopyTo(native);
+        interpreted.Run(subject, ours, out OracleState actual);
+        return ResultComparer.Differences(subject, expected, native, actual, ours);
+    }
+
+    private static void Write(StringBuilder report, InstructionGenerator generator, IReadOnlyList<string> differences)
+    {
+        OracleSequence subject = generator.Sequence;
+        report.Append(CultureInfo.InvariantCulture, $"seed {subject.Seed}, {subject.Instructions.Count} instructions\n");
+        foreach (Instruction instruction in subject.Instructions)
+        {
+            report.Append(CultureInfo.InvariantCulture, $"  {instruction.IP:X}  {instruction}\n");
+        }
+
+        foreach (string difference in differences)
+        {
+            report.Append("    ").Append(difference).Append('\n');
+        }
+    }
+
+    private static int Number(string name, int otherwise) =>
+        int.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out int value) ? value : otherwise;
+}
