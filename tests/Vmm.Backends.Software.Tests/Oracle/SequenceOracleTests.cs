@@ -12,7 +12,7 @@ namespace Vmm.Backends.Software.Tests.Oracle;
 /// </summary>
 public sealed class SequenceOracleTests
 {
-    private const int MaximumReports = 3, Length = 12;
+    private const int MaximumReports = 6, Length = 12;
 
     [Fact]
     public void Interpreter_RandomSequences_AgreesWithHost()
@@ -70,14 +70,18 @@ public sealed class SequenceOracleTests
         report.Append(CultureInfo.InvariantCulture, $"seed {subject.Seed}, {subject.Instructions.Count} instructions\n");
         foreach (Instruction instruction in subject.Instructions)
         {
-            report.Append(CultureInfo.InvariantCulture, $"  {instruction.IP:X}  {instruction}\n");
+            report.Append(CultureInfo.InvariantCulture, $"  {instruction.IP:X}  {Hex(subject, instruction)}  {instruction} ({instruction.Code})\n");
         }
 
+        CaseReport.WriteX87(report, "in", subject.State.Fpu);
         foreach (string difference in differences)
         {
             report.Append("    ").Append(difference).Append('\n');
         }
     }
+
+    private static string Hex(OracleSequence subject, Instruction instruction) =>
+        Convert.ToHexString(subject.Bytes.Slice((int)(instruction.IP - subject.State.Rip), instruction.Length));
 
     private static int Number(string name, int otherwise) =>
         int.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out int value) ? value : otherwise;

@@ -67,7 +67,8 @@ public static class CaseReport
         return text.ToString();
     }
 
-    private static void WriteX87(StringBuilder text, string title, in XsaveImage fpu)
+    /// <summary>The x87 part of a state, in one line.</summary>
+    public static void WriteX87(StringBuilder text, string title, in XsaveImage fpu)
     {
         text.Append(CultureInfo.InvariantCulture, $"    x87 {title}: FCW {fpu.Fcw:X4} FSW {fpu.Fsw:X4} FTW {fpu.Ftw:X2} ST");
         for (int i = 0; i < 8; i++)

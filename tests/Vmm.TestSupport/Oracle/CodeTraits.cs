@@ -40,7 +40,9 @@ internal readonly record struct CodeTraits(LaneKind Lanes, bool UsesVectors, boo
     private static bool TouchesFpu(Code code)
     {
         OpCodeInfo info = code.ToOpCode();
-        return info.OpCode is >= 0xD8 and <= 0xDF && info.Table == OpCodeTableKind.Normal || code == Code.Wait || IsStateImage(code)
+        // Register forms have the ModRM byte in Iced's opcode.
+        uint opcode = info.OpCode > 0xFF ? info.OpCode >> 8 : info.OpCode;
+        return opcode is >= 0xD8 and <= 0xDF && info.Table == OpCodeTableKind.Normal || code == Code.Wait || IsStateImage(code)
             || code.Mnemonic() is Mnemonic.Emms or Mnemonic.Femms
             || HasOperand(info, k => k is OpCodeOperandKind.mm_reg or OpCodeOperandKind.mm_rm or OpCodeOperandKind.mm_or_mem);
     }
