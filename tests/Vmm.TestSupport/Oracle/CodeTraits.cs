@@ -55,7 +55,8 @@ internal readonly record struct CodeTraits(LaneKind Lanes, bool UsesVectors, boo
                 or OpCodeOperandKind.mm_reg or OpCodeOperandKind.mm_or_mem);
     }
 
-    private static bool IsStateImage(Code code) => code.Mnemonic() is Mnemonic.Fxsave or Mnemonic.Fxsave64 or Mnemonic.Fxrstor or Mnemonic.Fxrstor64
+    /// <summary>FXSAVE, XSAVE and their likes.</summary>
+    public static bool IsStateImage(Code code) => code.Mnemonic() is Mnemonic.Fxsave or Mnemonic.Fxsave64 or Mnemonic.Fxrstor or Mnemonic.Fxrstor64
         or Mnemonic.Xsave or Mnemonic.Xsave64 or Mnemonic.Xsavec or Mnemonic.Xsavec64 or Mnemonic.Xrstor or Mnemonic.Xrstor64;
 
     private static bool HasOperand(OpCodeInfo info, Func<OpCodeOperandKind, bool> predicate)
