@@ -21,6 +21,8 @@ internal sealed class FeatureGate(CpuModel model)
 
     private bool Compute(Code code)
     {
+        // Without shadow stacks RDSSP is a NOP, and compilers' unwinders rely on it.
+        if (code is Code.Rdsspd_r32 or Code.Rdsspq_r64) return true;
         foreach (var feature in code.CpuidFeatures())
         {
             if (!HasFeature(feature)) return false;

@@ -12,7 +12,7 @@ internal static unsafe partial class HintOps
     {
         op.Handler = instruction.Mnemonic switch
         {
-            Mnemonic.Nop or Mnemonic.Reservednop or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Lfence or Mnemonic.Sfence
+            Mnemonic.Nop or Mnemonic.Reservednop or Mnemonic.Rdsspd or Mnemonic.Rdsspq or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Lfence or Mnemonic.Sfence
                 or Mnemonic.Prefetch or Mnemonic.Prefetchw or Mnemonic.Prefetchwt1 or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1
                 or Mnemonic.Prefetcht2 or Mnemonic.Cldemote => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Nothing,
             Mnemonic.Mfence => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Fence,

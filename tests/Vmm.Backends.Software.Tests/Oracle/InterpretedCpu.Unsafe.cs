@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Interpret;
 using Vmm.Core.Backends;
 using Vmm.Core.Buses;
 using Vmm.Core.Memory;
@@ -66,7 +67,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
             var instruction = default(Iced.Intel.Instruction);
             instruction.Code = code;
             var op = default(Op);
-            known = (sbyte)(Interpret.Binder.TryBind(instruction, _mode, ref op) ? 1 : -1);
+            known = (sbyte)(Binder.TryBind(instruction, _mode, ref op) ? 1 : -1);
         }
 
         return known > 0;

@@ -93,6 +93,8 @@ public static class CodeCatalogue
                 return "reads the host's descriptor tables";
             case Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str:
                 return "the host kernel intercepts it (UMIP)";
+            case Mnemonic.Xsaves or Mnemonic.Xsaves64 or Mnemonic.Xrstors or Mnemonic.Xrstors64:
+                return "supervisor state is not in the CPU model";
             case Mnemonic.Lss or Mnemonic.Lfs or Mnemonic.Lgs:
                 return "writes a segment register of the host thread";
             case Mnemonic.Xsaveopt or Mnemonic.Xsaveopt64:

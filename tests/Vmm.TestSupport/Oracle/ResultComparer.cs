@@ -26,6 +26,11 @@ public static class ResultComparer
     {
         var found = new List<string>();
         Instruction instruction = subject.Instruction;
+        if (IsUndecided(instruction, expected.Fault, actual.Fault))
+        {
+            return found;
+        }
+
         bool completed = !expected.Fault.IsFault;
         bool approximate = CodeCatalogue.TryGet(instruction.Code, out CatalogueEntry entry) && entry.Comparability == Comparability.Approximate;
         bool destinationUndefined = completed && UndefinedFlags.IsDestinationUndefined(instruction, subject.State);
@@ -50,7 +55,9 @@ public static class ResultComparer
             found.Add($"RFLAGS: {Flags(expected.Rflags & flags)} native, {Flags(actual.Rflags & flags)} here");
         }
 
-        CompareVectors(found, expected.Fpu, actual.Fpu, approximate);
+        // In which order a dot product's steps set flags before one of them faults is not defined: overflow, underflow and inexact may be left out.
+        bool steps = instruction.Mnemonic is Mnemonic.Dpps or Mnemonic.Dppd or Mnemonic.Vdpps or Mnemonic.Vdppd && expected.Fault.Vector == 19;
+        CompareVectors(found, expected.Fpu, actual.Fpu, approximate, steps ? 0x38u : 0);
         CompareX87(found, expected.Fpu, actual.Fpu, approximate);
         if (!destinationUndefined)
         {
@@ -82,7 +89,7 @@ public static class ResultComparer
             found.Add($"RFLAGS: {Flags(expected.Rflags & flags)} native, {Flags(actual.Rflags & flags)} here");
         }
 
-        CompareVectors(found, expected.Fpu, actual.Fpu, false);
+        CompareVectors(found, expected.Fpu, actual.Fpu, false, 0);
         CompareX87(found, expected.Fpu, actual.Fpu, false);
         int at = expectedData.CommonPrefixLength(actualData);
         if (at != expectedData.Length)
@@ -126,9 +133,20 @@ public static class ResultComparer
     private static bool IsSameAsFarAsDefined(in Instruction instruction, in OracleFault expected, in OracleFault actual) =>
         instruction.IsStringInstruction ? instruction.Mnemonic is Mnemonic.Cmpsb or Mnemonic.Cmpsw or Mnemonic.Cmpsd or Mnemonic.Cmpsq && expected.IsFault && actual.IsFault
             : CodeTraits.IsStateImage(instruction.Code) && expected.Vector == 14 && actual.Vector == 14
-                && expected.ErrorCode == actual.ErrorCode && expected.Address >> 12 == actual.Address >> 12;
+                && expected.ErrorCode == actual.ErrorCode && expected.Address - actual.Address + 4096 <= 8192;
 
-    private static void CompareVectors(List<string> found, in XsaveImage expected, in XsaveImage actual, bool approximate)
+    /// <summary>
+    /// Cases in which processors may differ as a whole: XRSTOR may or may not touch components it does not load, and the store of VCVTPS2PH
+    /// may fault before or after its arithmetic.
+    /// </summary>
+    private static bool IsUndecided(in Instruction instruction, in OracleFault expected, in OracleFault actual) => instruction.Mnemonic switch
+    {
+        Mnemonic.Xrstor or Mnemonic.Xrstor64 => expected.Vector == 14 && actual.Vector is -1 or 13,
+        Mnemonic.Vcvtps2ph => expected.Vector is 12 or 13 or 14 && actual.Vector == 19,
+        _ => false,
+    };
+
+    private static void CompareVectors(List<string> found, in XsaveImage expected, in XsaveImage actual, bool approximate, uint ignoredMxcsr)
     {
         for (int i = 0; i < 16; i++)
         {
@@ -139,7 +157,7 @@ public static class ResultComparer
             }
         }
 
-        if (expected.Mxcsr != actual.Mxcsr)
+        if (((expected.Mxcsr ^ actual.Mxcsr) & ~ignoredMxcsr) != 0)
         {
             Add(found, "MXCSR", expected.Mxcsr, actual.Mxcsr);
         }
