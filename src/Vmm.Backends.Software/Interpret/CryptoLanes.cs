@@ -166,16 +166,18 @@ internal static class CryptoLanes
     // Row r of column c comes from column c + r * step: 1 for ShiftRows, 3 for its inverse, 0 for neither.
     private static Vector128<byte> Mixed(Vector128<byte> state, uint[] table, int step)
     {
-        var result = Vector128<uint>.Zero;
-        for (var c = 0; c < 4; c++)
+        var columns = state.AsUInt32();
+        var (c0, c1, c2, c3) = (columns.GetElement(0), columns.GetElement(1), columns.GetElement(2), columns.GetElement(3));
+        return (step switch
         {
-            var column = 0u;
-            for (var r = 0; r < 4; r++) column ^= BitOperations.RotateLeft(table[state.GetElement((c + r * step & 3) * 4 + r)], r * 8);
-            result = result.WithElement(c, column);
-        }
-
-        return result.AsByte();
+            0 => Vector128.Create(Column(table, c0, c0, c0, c0), Column(table, c1, c1, c1, c1), Column(table, c2, c2, c2, c2), Column(table, c3, c3, c3, c3)),
+            1 => Vector128.Create(Column(table, c0, c1, c2, c3), Column(table, c1, c2, c3, c0), Column(table, c2, c3, c0, c1), Column(table, c3, c0, c1, c2)),
+            _ => Vector128.Create(Column(table, c0, c3, c2, c1), Column(table, c1, c0, c3, c2), Column(table, c2, c1, c0, c3), Column(table, c3, c2, c1, c0)),
+        }).AsByte();
     }
+
+    private static uint Column(uint[] table, uint c0, uint c1, uint c2, uint c3) => table[(byte)c0] ^ BitOperations.RotateLeft(table[(byte)(c1 >> 8)], 8)
+        ^ BitOperations.RotateLeft(table[(byte)(c2 >> 16)], 16) ^ BitOperations.RotateLeft(table[c3 >> 24], 24);
 
     private static Vector128<byte> Substituted(Vector128<byte> state, byte[] box, int step)
     {

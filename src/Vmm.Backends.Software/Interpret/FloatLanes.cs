@@ -165,20 +165,44 @@ internal static class FloatLanes
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static bool TryFast<T>(Vector128<T> a, Vector128<T> b, int imm, uint mxcsr, out Vector128<T> result) where T : unmanaged
         {
-            // Of ordered operands: equal for 0, less for 1, and so on; 8 to 15 differ only where less and greater are told apart.
-            result = (imm & 15) switch
+            // Predicates 8 to 31 differ from 0 to 7 only for NaNs.
+            result = (imm & 7) switch
             {
-                0 or 8 => Vector128.Equals(a, b),
-                1 or 9 => Vector128.LessThan(a, b),
-                2 or 10 => Vector128.LessThanOrEqual(a, b),
-                3 or 11 => Vector128<T>.Zero,
-                4 or 12 => ~Vector128.Equals(a, b),
-                5 or 13 => Vector128.GreaterThanOrEqual(a, b),
-                6 or 14 => Vector128.GreaterThan(a, b),
+                0 => Vector128.Equals(a, b),
+                1 => Vector128.LessThan(a, b),
+                2 => Vector128.LessThanOrEqual(a, b),
+                3 => Vector128<T>.Zero,
+                4 => ~Vector128.Equals(a, b),
+                5 => Vector128.GreaterThanOrEqual(a, b),
+                6 => Vector128.GreaterThan(a, b),
                 _ => Vector128<T>.AllBitsSet,
             };
             return AreQuiet(a, b);
         }
+
+        public static bool TryFast(double a, double b, int imm, uint mxcsr, out double result)
+        {
+            result = Holds(a, b, imm) ? BitConverter.UInt64BitsToDouble(ulong.MaxValue) : 0;
+            return IsQuiet(a) && IsQuiet(b);
+        }
+
+        public static bool TryFast(float a, float b, int imm, uint mxcsr, out float result)
+        {
+            result = Holds(a, b, imm) ? BitConverter.UInt32BitsToSingle(uint.MaxValue) : 0;
+            return IsQuiet(a) && IsQuiet(b);
+        }
+
+        private static bool Holds(double a, double b, int imm) => (imm & 7) switch
+        {
+            0 => a == b,
+            1 => a < b,
+            2 => a <= b,
+            3 => false,
+            4 => a != b,
+            5 => a >= b,
+            6 => a > b,
+            _ => true,
+        };
     }
 
     internal readonly struct SquareRootFloat : IFloatUnary
@@ -196,6 +220,33 @@ internal static class FloatLanes
     {
         public static ulong Exact<TFormat>(ulong a, int imm, uint mxcsr, ref uint raised) where TFormat : struct, IBinaryFormat =>
             SoftFloat<TFormat>.RoundToIntegral(a, imm, mxcsr, ref raised);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryFast<T>(Vector128<T> a, int imm, uint mxcsr, out Vector128<T> result) where T : unmanaged
+        {
+            var mode = (imm & 4) != 0 ? Mxcsr.RoundingOf(mxcsr) : (Rounding)(imm & 3);
+            result = typeof(T) == typeof(float) ? Rounded(a.AsSingle(), mode).As<float, T>() : Rounded(a.AsDouble(), mode).As<double, T>();
+            // PE is not asked for, or is set already and masked.
+            return ((imm & 8) != 0 || (mxcsr & PrecisionSetAndMasked) == PrecisionSetAndMasked) && AreQuiet(a, a);
+        }
+
+        private const uint PrecisionSetAndMasked = 0x1020;
+
+        private static Vector128<float> Rounded(Vector128<float> a, Rounding mode) => mode switch
+        {
+            Rounding.Nearest => Vector128.Round(a),
+            Rounding.Down => Vector128.Floor(a),
+            Rounding.Up => Vector128.Ceiling(a),
+            _ => Vector128.Truncate(a),
+        };
+
+        private static Vector128<double> Rounded(Vector128<double> a, Rounding mode) => mode switch
+        {
+            Rounding.Nearest => Vector128.Round(a),
+            Rounding.Down => Vector128.Floor(a),
+            Rounding.Up => Vector128.Ceiling(a),
+            _ => Vector128.Truncate(a),
+        };
     }
 
     internal readonly struct ReciprocalFloat : IFloatUnary

@@ -225,7 +225,12 @@ internal static partial class VectorConvertOps
         {
             var raised = 0u;
             var bits = typeof(TInteger) == typeof(uint) ? 32 : 64;
-            value = typeof(TFloat) == typeof(float)
+            if (TTruncates.IsWide && Math.Abs(number) is < 2147483648.0 and > 1E-30)
+            {
+                value = (long)number;
+                raised = FpFlags.Precision;
+            }
+            else value = typeof(TFloat) == typeof(float)
                 ? SoftFloat<Binary32>.ToInteger(VectorFloatOps.Bits(source), bits, TTruncates.IsWide, cpu.S.Mxcsr, ref raised)
                 : SoftFloat<Binary64>.ToInteger(VectorFloatOps.Bits(source), bits, TTruncates.IsWide, cpu.S.Mxcsr, ref raised);
             if (VectorFloatOps.Faults(cpu, raised)) return ref cpu.FloatFault(ref op);

@@ -1,5 +1,4 @@
 // Intel SDM vol. 2: PADDx, PSUBx, PMULx, PCMPx, PMINx, PMAXx, PAVGx, PSADBW, PABSx, PSIGNx, PHADDx and the logical instructions.
-using System.Numerics;
 using System.Runtime.Intrinsics;
 using static System.Runtime.Intrinsics.Vector128;
 
@@ -268,35 +267,48 @@ internal static class VectorIntegerLanes
         }
     }
 
-    internal readonly struct ShiftLeftEach<T> : IBinary where T : unmanaged, IBinaryInteger<T>
+    internal readonly struct ShiftDwordsLeftEach : IBinary
     {
         public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm)
         {
-            var (x, y) = (a.As<byte, T>(), b.As<byte, T>());
-            for (var i = 0; i < Vector128<T>.Count; i++)
-            {
-                var count = ulong.CreateTruncating(y.GetElement(i));
-                x = x.WithElement(i, count >= 128UL / (ulong)Vector128<T>.Count ? T.Zero : x.GetElement(i) << (int)count);
-            }
-
-            return x.AsByte();
+            var (x, y) = (a.AsUInt32(), b.AsUInt32());
+            return Create(Shift(x.GetElement(0), y.GetElement(0)), Shift(x.GetElement(1), y.GetElement(1)), Shift(x.GetElement(2), y.GetElement(2)), Shift(x.GetElement(3), y.GetElement(3))).AsByte();
         }
+
+        private static uint Shift(uint value, uint count) => count > 31 ? 0 : value << (int)count;
     }
 
-    /// <summary>VPSRLVx with an unsigned T.</summary>
-    internal readonly struct ShiftRightEach<T> : IBinary where T : unmanaged, IBinaryInteger<T>
+    internal readonly struct ShiftDwordsRightEach : IBinary
     {
         public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm)
         {
-            var (x, y) = (a.As<byte, T>(), b.As<byte, T>());
-            for (var i = 0; i < Vector128<T>.Count; i++)
-            {
-                var count = ulong.CreateTruncating(y.GetElement(i));
-                x = x.WithElement(i, count >= 128UL / (ulong)Vector128<T>.Count ? T.Zero : x.GetElement(i) >>> (int)count);
-            }
-
-            return x.AsByte();
+            var (x, y) = (a.AsUInt32(), b.AsUInt32());
+            return Create(Shift(x.GetElement(0), y.GetElement(0)), Shift(x.GetElement(1), y.GetElement(1)), Shift(x.GetElement(2), y.GetElement(2)), Shift(x.GetElement(3), y.GetElement(3))).AsByte();
         }
+
+        private static uint Shift(uint value, uint count) => count > 31 ? 0 : value >> (int)count;
+    }
+
+    internal readonly struct ShiftQwordsLeftEach : IBinary
+    {
+        public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm)
+        {
+            var (x, y) = (a.AsUInt64(), b.AsUInt64());
+            return Create(Shift(x.GetElement(0), y.GetElement(0)), Shift(x.GetElement(1), y.GetElement(1))).AsByte();
+        }
+
+        private static ulong Shift(ulong value, ulong count) => count > 63 ? 0 : value << (int)count;
+    }
+
+    internal readonly struct ShiftQwordsRightEach : IBinary
+    {
+        public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm)
+        {
+            var (x, y) = (a.AsUInt64(), b.AsUInt64());
+            return Create(Shift(x.GetElement(0), y.GetElement(0)), Shift(x.GetElement(1), y.GetElement(1))).AsByte();
+        }
+
+        private static ulong Shift(ulong value, ulong count) => count > 63 ? 0 : value >> (int)count;
     }
 
     /// <summary>VPSRAVD.</summary>
@@ -304,9 +316,10 @@ internal static class VectorIntegerLanes
     {
         public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm)
         {
-            var x = a.AsInt32();
-            for (var i = 0; i < 4; i++) x = x.WithElement(i, x.GetElement(i) >> (int)Math.Min(b.AsUInt32().GetElement(i), 31));
-            return x.AsByte();
+            var (x, y) = (a.AsInt32(), b.AsUInt32());
+            return Create(Shift(x.GetElement(0), y.GetElement(0)), Shift(x.GetElement(1), y.GetElement(1)), Shift(x.GetElement(2), y.GetElement(2)), Shift(x.GetElement(3), y.GetElement(3))).AsByte();
         }
+
+        private static int Shift(int value, uint count) => value >> (int)Math.Min(count, 31);
     }
 }

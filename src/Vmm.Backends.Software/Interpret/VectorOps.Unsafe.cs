@@ -12,12 +12,17 @@ internal static unsafe partial class VectorOps
         // MOVSD and CMPSD are also string instructions.
         if (instruction.IsStringInstruction) return false;
 
-        // MMX registers belong to the x87 unit's group.
+        // MMX registers belong to the x87 unit's group; what has no vector register either is none of these.
+        var vector = instruction.Encoding == EncodingKind.VEX;
         for (var n = 0; n < instruction.OpCount; n++)
         {
-            if (instruction.GetOpKind(n) == OpKind.Register && instruction.GetOpRegister(n).IsMM()) return false;
+            if (instruction.GetOpKind(n) != OpKind.Register) continue;
+            var register = instruction.GetOpRegister(n);
+            if (register.IsMM()) return false;
+            vector |= register.IsXMM();
         }
 
+        if (!vector) return false;
         var handler = VectorMoveOps.Choose(instruction, mode, ref op);
         if (handler == 0) handler = VectorIntegerOps.Choose(instruction, ref op);
         if (handler == 0) handler = VectorShuffleOps.Choose(instruction, ref op);

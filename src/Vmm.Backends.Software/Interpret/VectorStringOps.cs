@@ -67,63 +67,44 @@ internal static partial class VectorStringOps
         else cpu.Xmm<byte>(0) = mask;
     }
 
-    /// <summary>IntRes1: what the aggregation finds for each element of the second string.</summary>
-    private static uint Aggregate(Vector128<byte> first, Vector128<byte> second, int control, int count, int firstLength, int secondLength)
+    /// <summary>IntRes1: what the aggregation finds for each element of the second string, as a bit mask.</summary>
+    private static uint Aggregate(Vector128<byte> first, Vector128<byte> second, int control, int count, int firstLength, int secondLength) => (control & 3) switch
     {
-        var result = 0u;
-        for (var j = 0; j < count; j++)
-        {
-            var found = (control >> 2 & 3) switch
-            {
-                0 => j < secondLength && IsAny(first, Element(second, j, control), control, firstLength),
-                1 => j < secondLength && IsInRange(first, Element(second, j, control), control, firstLength),
-                2 => j < firstLength && j < secondLength ? Element(first, j, control) == Element(second, j, control) : j >= firstLength && j >= secondLength,
-                _ => IsPrefix(first, second, j, control, count, firstLength, secondLength),
-            };
-            if (found) result |= 1u << j;
-        }
-
-        return result;
-    }
-
-    private static bool IsAny(Vector128<byte> set, int element, int control, int length)
-    {
-        for (var i = 0; i < length; i++)
-        {
-            if (Element(set, i, control) == element) return true;
-        }
-
-        return false;
-    }
-
-    private static bool IsInRange(Vector128<byte> ranges, int element, int control, int length)
-    {
-        for (var i = 0; i + 1 < length; i += 2)
-        {
-            if (Element(ranges, i, control) <= element && element <= Element(ranges, i + 1, control)) return true;
-        }
-
-        return false;
-    }
-
-    // What lies past the end of the register counts as found.
-    private static bool IsPrefix(Vector128<byte> sought, Vector128<byte> text, int start, int control, int count, int soughtLength, int textLength)
-    {
-        for (var i = 0; i < soughtLength && start + i < count; i++)
-        {
-            if (start + i >= textLength || Element(sought, i, control) != Element(text, start + i, control)) return false;
-        }
-
-        return true;
-    }
-
-    private static int Element(Vector128<byte> text, int index, int control) => (control & 3) switch
-    {
-        0 => text.GetElement(index),
-        1 => text.AsUInt16().GetElement(index),
-        2 => text.AsSByte().GetElement(index),
-        _ => text.AsInt16().GetElement(index),
+        0 => Aggregate<byte>(first, second, control >> 2 & 3, count, firstLength, secondLength),
+        1 => Aggregate<ushort>(first.AsUInt16(), second.AsUInt16(), control >> 2 & 3, count, firstLength, secondLength),
+        2 => Aggregate<sbyte>(first.AsSByte(), second.AsSByte(), control >> 2 & 3, count, firstLength, secondLength),
+        _ => Aggregate<short>(first.AsInt16(), second.AsInt16(), control >> 2 & 3, count, firstLength, secondLength),
     };
+
+    private static uint Aggregate<T>(Vector128<T> first, Vector128<T> second, int kind, int count, int firstLength, int secondLength) where T : unmanaged
+    {
+        var all = (1u << count) - 1;
+        var (firstValid, secondValid) = ((1u << firstLength) - 1, (1u << secondLength) - 1);
+        var result = 0u;
+        switch (kind)
+        {
+            case 0:
+                for (var i = 0; i < firstLength; i++) result |= Equal(second, first.GetElement(i));
+                return result & secondValid;
+            case 1:
+                for (var i = 0; i + 1 < firstLength; i += 2)
+                {
+                    var (low, high) = (Vector128.Create(first.GetElement(i)), Vector128.Create(first.GetElement(i + 1)));
+                    result |= (Vector128.GreaterThanOrEqual(second, low) & Vector128.LessThanOrEqual(second, high)).ExtractMostSignificantBits();
+                }
+
+                return result & secondValid;
+            case 2:
+                return (Vector128.Equals(first, second).ExtractMostSignificantBits() & firstValid & secondValid) | (~firstValid & ~secondValid & all);
+            default:
+                // Each position keeps its bit while the text goes on as the sought string does; past the register's end all is found.
+                result = all;
+                for (var i = 0; i < firstLength; i++) result &= ((Equal(second, first.GetElement(i)) & secondValid) >> i) | ~(all >> i);
+                return result;
+        }
+    }
+
+    private static uint Equal<T>(Vector128<T> text, T element) where T : unmanaged => Vector128.Equals(text, Vector128.Create(element)).ExtractMostSignificantBits();
 
     private static int Length(ulong register, int variant, int count)
     {
