@@ -1,4 +1,4 @@
-// Intel SDM vol. 2: HADDPS, HADDPD, HSUBPS, HSUBPD, ADDSUBPS, ADDSUBPD, DPPS, DPPD.
+// Intel SDM vol. 2: HADDPS, HADDPD, HSUBPS, HSUBPD, ADDSUBPS, ADDSUBPD.
 using System.Runtime.Intrinsics;
 using Vmm.Backends.Software.FloatingPoint;
 using static Vmm.Backends.Software.Interpret.VectorFloatOps;
@@ -11,7 +11,7 @@ internal interface IFloatGroup
     static abstract Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm, uint mxcsr, ref uint raised);
 }
 
-/// <summary>Horizontal, alternating and dot products.</summary>
+/// <summary>Horizontal and alternating additions.</summary>
 internal static class FloatGroups
 {
     /// <summary>HADDPS, HSUBPS.</summary>
@@ -44,37 +44,6 @@ internal static class FloatGroups
                 var (x, y) = (Lane<T>(a, i), Lane<T>(b, i));
                 var lane = (i & 1) == 0 ? Exact<FloatLanes.SubFloat, T>(x, y, 0, mxcsr, ref raised) : Exact<FloatLanes.AddFloat, T>(x, y, 0, mxcsr, ref raised);
                 result = WithLane<T>(result, i, lane);
-            }
-
-            return result;
-        }
-    }
-
-    /// <summary>DPPS, DPPD: bits 7:4 of the immediate choose products, bits 3:0 the lanes that get the sum.</summary>
-    internal readonly struct DotProduct<T> : IFloatGroup where T : unmanaged
-    {
-        public static Vector128<byte> Run(Vector128<byte> a, Vector128<byte> b, int imm, uint mxcsr, ref uint raised)
-        {
-            Span<ulong> terms = stackalloc ulong[Vector128<T>.Count];
-            for (var i = 0; i < terms.Length; i++)
-            {
-                terms[i] = (imm >> (4 + i) & 1) != 0 ? Exact<FloatLanes.MulFloat, T>(Lane<T>(a, i), Lane<T>(b, i), 0, mxcsr, ref raised) : 0;
-            }
-
-            // An unmasked exception of the products keeps the sums from being computed.
-            if ((raised & ~Mxcsr.MasksOf(mxcsr)) != 0) return default;
-            var sum = Exact<FloatLanes.AddFloat, T>(terms[0], terms[1], 0, mxcsr, ref raised);
-            if (terms.Length == 4)
-            {
-                var second = Exact<FloatLanes.AddFloat, T>(terms[2], terms[3], 0, mxcsr, ref raised);
-                if ((raised & ~Mxcsr.MasksOf(mxcsr)) != 0) return default;
-                sum = Exact<FloatLanes.AddFloat, T>(sum, second, 0, mxcsr, ref raised);
-            }
-
-            var result = default(Vector128<byte>);
-            for (var i = 0; i < terms.Length; i++)
-            {
-                if ((imm >> i & 1) != 0) result = WithLane<T>(result, i, sum);
             }
 
             return result;

@@ -67,8 +67,8 @@ internal static unsafe partial class VectorFloatOps
         Mnemonic.Hsubpd or Mnemonic.Vhsubpd => Group<PairDoubles<SubFloat>>(i, ref op),
         Mnemonic.Addsubps or Mnemonic.Vaddsubps => Group<Alternating<float>>(i, ref op),
         Mnemonic.Addsubpd or Mnemonic.Vaddsubpd => Group<Alternating<double>>(i, ref op),
-        Mnemonic.Dpps or Mnemonic.Vdpps => Group<DotProduct<float>>(i, ref op),
-        Mnemonic.Dppd or Mnemonic.Vdppd => Group<DotProduct<double>>(i, ref op),
+        Mnemonic.Dpps or Mnemonic.Vdpps => DotProductOps.Choose<float>(i, ref op),
+        Mnemonic.Dppd or Mnemonic.Vdppd => DotProductOps.Choose<double>(i, ref op),
         _ => 0,
     };
 
