@@ -96,7 +96,6 @@ internal sealed partial class Vcpu
             {
                 Activity = MpState.Runnable;
                 DeliverInterrupt(vector);
-                // Another one may wait at a higher priority, or for IF to be set again.
             }
         }
 

@@ -52,16 +52,21 @@ internal sealed partial class Vcpu
         var spin = new SpinWait();
         while (_inside && Volatile.Read(ref _served) - ticket < 0)
         {
-            if ((Volatile.Read(ref by.S.Events) & EventInvalidate) != 0) by.ServeInvalidations(keepCode: true);
+            if ((Volatile.Read(ref by.S.Events) & EventInvalidate) != 0) by.ServeInvalidations(waiting: true);
             spin.SpinOnce(sleep1Threshold: -1);
         }
     }
 
-    private void ServeInvalidations(bool keepCode = false)
+    // Within a wait the block being executed must survive, so a full flush is left for the next block end.
+    private void ServeInvalidations(bool waiting = false)
     {
         lock (_requests)
         {
-            if (_flushAll && !keepCode)
+            if (_flushAll && waiting)
+            {
+                Signal(EventInvalidate);
+            }
+            else if (_flushAll)
             {
                 _flushAll = false;
                 _lastRegion = null;
@@ -75,8 +80,5 @@ internal sealed partial class Vcpu
             _dropCode.Clear();
             Volatile.Write(ref _served, _asked);
         }
-
-        if (keepCode && !_flushAll) return;
-        if (_flushAll) Signal(EventInvalidate);
     }
 }

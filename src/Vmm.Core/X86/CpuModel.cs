@@ -149,5 +149,5 @@ public sealed record CpuModel
     }
 
     private static CpuidResult Cache(uint type, uint level, uint ways, uint sets, int count) =>
-        new(type | level << 5 | 1 << 8 | (level == 3 ? (uint)count - 1 << 14 : 0) | (uint)count - 1 << 26, 63 | (ways - 1) << 22, sets - 1, 0);
+        new(type | level << 5 | 1 << 8 | (level == 3 ? (uint)count - 1 << 14 : 0) | Math.Min((uint)count - 1, 63) << 26, 63 | (ways - 1) << 22, sets - 1, 0);
 }
