@@ -148,6 +148,7 @@ public sealed partial class InstructionGenerator
             && info.Op1Kind is OpCodeOperandKind.r16_reg or OpCodeOperandKind.r32_reg or OpCodeOperandKind.r64_reg;
         return code.FlowControl() == FlowControl.Next && !info.IsPrivileged && !info.IsInputOutput && !info.IsStackInstruction && !info.IsSaveRestore && !bitString
             && code is not (Code.Bsf_r32_rm32 or Code.Bsr_r32_rm32 or Code.Shld_rm16_r16_CL or Code.Shrd_rm16_r16_CL) && !info.MustBeCpl0
-            && code.Mnemonic() is not (Mnemonic.Fldenv or Mnemonic.Fnstenv or Mnemonic.Fnsave or Mnemonic.Frstor or Mnemonic.Clac or Mnemonic.Stac or Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr);
+            && code.Mnemonic() is not (Mnemonic.Fldenv or Mnemonic.Fnstenv or Mnemonic.Fnsave or Mnemonic.Frstor or Mnemonic.Clac or Mnemonic.Stac or Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr
+                or Mnemonic.Dpps or Mnemonic.Dppd or Mnemonic.Vdpps or Mnemonic.Vdppd);
     }
 }
