@@ -10,6 +10,13 @@ internal sealed partial class Vcpu
     private const ulong Dr6Ones = 0xFFFF0FF0, Dr7Ones = 0x400;
 
     private int _dataHits;
+    private bool _trap;
+
+    /// <summary>
+    /// TF decides now whether this instruction ends in a single-step trap: its value before the instruction, but for SYSCALL
+    /// and SYSRET the one after it. An event that is delivered takes the trap away.
+    /// </summary>
+    public void SampleTrap() => _trap = (S.SystemFlags & Flags.TF) != 0;
 
     private bool DataBreakpointsOn
     {
@@ -75,8 +82,9 @@ internal sealed partial class Vcpu
     }
 
     // Data breakpoints and single step are traps: the instruction is done.
-    private void AfterStep(bool trap)
+    private void AfterStep()
     {
+        var trap = _trap;
         if (!trap && _dataHits == 0) return;
         S.Dr[6] = (S.Dr[6] & ~15UL) | (uint)_dataHits | (trap ? Dr6Single : 0);
         Raise(Vector.DB, 0);

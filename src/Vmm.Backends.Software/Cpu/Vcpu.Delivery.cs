@@ -43,6 +43,7 @@ internal sealed partial class Vcpu
         {
             var (second, secondError) = (S.FaultVector, S.FaultError);
             S.FaultVector = -1;
+            _taskSwitched = false;
             if (vector == Vector.DF)
             {
                 _shutdown = true;
@@ -60,6 +61,7 @@ internal sealed partial class Vcpu
         if (TryDeliver(vector, 0, false, Source.External)) return;
         var (second, error) = (S.FaultVector, S.FaultError);
         S.FaultVector = -1;
+        _taskSwitched = false;
         DeliverException(second, error);
     }
 
@@ -69,8 +71,9 @@ internal sealed partial class Vcpu
     /// </summary>
     public bool TryDeliver(int vector, uint error, bool hasError, Source source)
     {
-        if (!ProtectedMode) return TryDeliverReal(vector);
-        return LongMode ? TryDeliverLong(vector, error, hasError, source) : TryDeliverProtected(vector, error, hasError, source);
+        var done = !ProtectedMode ? TryDeliverReal(vector) : LongMode ? TryDeliverLong(vector, error, hasError, source) : TryDeliverProtected(vector, error, hasError, source);
+        if (done) _trap = false;
+        return done;
     }
 
     private static bool HasErrorCode(int vector) => vector is Vector.DF or Vector.TS or Vector.NP or Vector.SS or Vector.GP or Vector.PF or Vector.AC;

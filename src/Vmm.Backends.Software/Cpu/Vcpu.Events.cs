@@ -84,7 +84,7 @@ internal sealed partial class Vcpu
         if ((events & EventNmi) != 0) _nmiPending = true;
         if ((events & EventInit) != 0) ServeInit();
         if ((events & EventStartup) != 0 && Activity == MpState.InitReceived) ServeStartup();
-        if (Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0)
+        if (Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0 && !_shutdown)
         {
             if (_nmiPending && !_nmiBlocked)
             {

@@ -47,6 +47,8 @@ internal sealed unsafe partial class Vcpu
                 if (ServeEvents() is { } stop) return stop;
             }
 
+            // Only INIT (or a new state) brings a processor back.
+            if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
             if (S.Budget < 0) RefillBudget();
             if ((S.Mode & CpuMode.Step) != 0) Step();
             else
@@ -56,7 +58,6 @@ internal sealed unsafe partial class Vcpu
             }
 
             if (S.FaultVector >= 0) DeliverFault();
-            if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
         }
     }
 
@@ -143,13 +144,13 @@ internal sealed unsafe partial class Vcpu
     {
         _retired += (ulong)(_budgetGiven - S.Budget);
         _budgetGiven = S.Budget = 0;
-        var trap = (S.SystemFlags & Flags.TF) != 0;
         if (InstructionBreakpoint()) return;
+        SampleTrap();
         _dataHits = 0;
         ref var op = ref Lookup();
         if (Unsafe.IsNullRef(ref op)) return;
         Execute(ref op);
-        if (S.FaultVector < 0) AfterStep(trap);
+        if (S.FaultVector < 0) AfterStep();
     }
 
     /// <summary>Counted time: brings the clock up to an instruction before it reads or drives a device.</summary>

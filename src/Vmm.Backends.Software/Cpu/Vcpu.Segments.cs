@@ -28,7 +28,6 @@ internal sealed partial class Vcpu
         {
             var code = (s.Attributes & 8) != 0;
             ok = access == Access.Write ? !code && (s.Attributes & 2) != 0 : !code || (s.Attributes & 2) != 0;
-            ok &= (s.Selector & ~3) != 0 || segment == 1;
         }
 
         var expandDown = (s.Attributes & 0x1C) == 0x14;

@@ -5,6 +5,8 @@ namespace Vmm.Backends.Software.Cpu;
 /// <summary>Hardware task switching (Intel SDM vol. 3, chapter 9).</summary>
 internal sealed partial class Vcpu
 {
+    private bool _taskSwitched;
+
     private static readonly int[] s_tssSegmentOrder = [0, 1, 2, 3, 4, 5];
 
     /// <summary>What caused a task switch.</summary>
@@ -53,8 +55,21 @@ internal sealed partial class Vcpu
         S.SystemFlags = (newFlags & Flags.Defined & ~Flags.Arithmetic) | 2;
         for (var i = 0; i < 8; i++) Gpr(i) = wide ? registers[2 + i] : (Gpr(i) & 0xFFFF0000) | (ushort)registers[2 + i];
         S.Dr[7] &= ~0x155UL;
+        _trap = false;
+        _taskSwitched = true;
+        UpdateMode();
         if (wide && (S.Cr0 & ControlBits.Cr0Pg) != 0 && !TrySetCr3(cr3)) return Raise(Vector.TS, selector & 0xFFFCu);
-        return TryLoadTaskSegments(segments, ldt);
+        if (!TryLoadTaskSegments(segments, ldt)) return false;
+        _taskSwitched = false;
+        return true;
+    }
+
+    /// <summary>Whether the last task switch failed only after the new task was in place; asked once.</summary>
+    public bool TakeTaskSwitched()
+    {
+        var switched = _taskSwitched;
+        _taskSwitched = false;
+        return switched;
     }
 
     private bool TryReadTask(ulong start, bool wide, Span<uint> registers, Span<ushort> segments, out ushort ldt, out uint cr3)

@@ -7,14 +7,14 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>Far jumps, calls and returns, interrupts by instruction, and IRET (Intel SDM vol. 2; vol. 3, 6.8 and 7.12).</summary>
 internal static partial class FarOps
 {
-    private static ref Op JumpPointer(Vcpu cpu, ref Op op) => ref Finish(cpu, ref op, TryJump(cpu, op.Extra, op.Imm));
+    private static ref Op JumpPointer(Vcpu cpu, ref Op op) => ref Finish(cpu, ref op, TryJump(cpu, op.Extra, op.Imm, cpu.RipAfter(ref op)));
 
     private static ref Op CallPointer(Vcpu cpu, ref Op op) => ref Finish(cpu, ref op, TryCall(cpu, op.Extra, op.Imm, op.Size, cpu.RipAfter(ref op)));
 
     private static ref Op JumpMemory(Vcpu cpu, ref Op op)
     {
         if (!TryLoadPointer(cpu, ref op, out var selector, out var offset)) return ref cpu.Fault(ref op);
-        return ref Finish(cpu, ref op, TryJump(cpu, selector, offset));
+        return ref Finish(cpu, ref op, TryJump(cpu, selector, offset, cpu.RipAfter(ref op)));
     }
 
     private static ref Op CallMemory(Vcpu cpu, ref Op op)
@@ -37,11 +37,12 @@ internal static partial class FarOps
 
     private static ref Op SoftwareInterrupt(Vcpu cpu, ref Op op)
     {
-        if (cpu.Vm86 && cpu.Iopl < 3)
+        if (cpu.Vm86)
         {
+            // The redirection bitmap is asked first, whatever IOPL is; only what is not redirected is sensitive to IOPL.
             if (!cpu.TryRedirectVm86((byte)op.Imm, cpu.RipAfter(ref op), out var redirected)) return ref cpu.Fault(ref op);
             if (redirected) return ref Vcpu.Leave();
-            return ref cpu.Fault(ref op, Vector.GP);
+            if (cpu.Iopl < 3) return ref cpu.Fault(ref op, Vector.GP);
         }
 
         return ref Interrupt(cpu, ref op, (byte)op.Imm, Vcpu.Source.Software);
@@ -70,8 +71,10 @@ internal static partial class FarOps
 
     private static ref Op Finish(Vcpu cpu, ref Op op, bool done)
     {
-        if (!done) return ref cpu.Fault(ref op);
-        return ref cpu.Continue();
+        if (done) return ref cpu.Continue();
+        // A fault met after a task switch was committed belongs to the new task's first instruction.
+        if (cpu.TakeTaskSwitched()) return ref Vcpu.Leave();
+        return ref cpu.Fault(ref op);
     }
 
     /// <summary>Reads a far pointer operand: an offset of <see cref="Op.Size"/> bytes, then a selector.</summary>
@@ -133,7 +136,7 @@ internal static partial class FarOps
         return (ok && !IsBadLongCode(cpu, descriptor)) || cpu.Raise(Vector.GP, selector & 0xFFFCu);
     }
 
-    private static bool TryJump(Vcpu cpu, ushort selector, ulong offset)
+    private static bool TryJump(Vcpu cpu, ushort selector, ulong offset, ulong back)
     {
         if (!cpu.ProtectedMode || cpu.Vm86) return TryRealTransfer(cpu, selector, offset);
         if ((selector & ~3) == 0) return cpu.Raise(Vector.GP, 0);
@@ -151,8 +154,10 @@ internal static partial class FarOps
         {
             case 1 or 9 when !cpu.LongMode:
                 if ((descriptor >> 47 & 1) == 0) return cpu.Raise(Vector.NP, error);
+                cpu.S.Rip = back;
                 return cpu.TrySwitchTask(selector, descriptor, Vcpu.TaskSwitch.Jump);
             case 5 when !cpu.LongMode:
+                cpu.S.Rip = back;
                 return TryTaskGate(cpu, selector, descriptor, Vcpu.TaskSwitch.Jump);
             case 0xC:
             case 4 when !cpu.LongMode:

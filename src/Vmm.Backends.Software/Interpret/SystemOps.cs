@@ -314,6 +314,7 @@ internal static partial class SystemOps
         var selector = (ushort)((star >> 32) & 0xFFFC);
         s.Seg[2] = SegmentState.Data32((ushort)(selector + 8));
         cpu.SetCode(SegmentState.Code64(selector), 0);
+        cpu.SampleTrap();
         return ref cpu.Continue();
     }
 
@@ -333,6 +334,7 @@ internal static partial class SystemOps
         s.Seg[2] = SegmentState.Data32((ushort)((selector + 8) | 3)) with { Attributes = 0xC0F3 };
         var code = wide ? SegmentState.Code64((ushort)(selector + 16)) with { Attributes = 0xA0FB } : SegmentState.Code32(selector) with { Attributes = 0xC0FB };
         cpu.SetCode(code, 3);
+        cpu.SampleTrap();
         cpu.InterruptsChanged();
         return ref cpu.Continue();
     }
