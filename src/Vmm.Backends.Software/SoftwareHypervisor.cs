@@ -5,8 +5,7 @@ namespace Vmm.Backends.Software;
 /// <summary>The software CPU: an x86-64 processor in portable C#. Works on every host, without any privilege.</summary>
 public sealed class SoftwareHypervisor : IHypervisor
 {
-    internal const HypervisorCapabilities Capabilities = HypervisorCapabilities.DirtyLog | HypervisorCapabilities.SingleStep | HypervisorCapabilities.HardwareBreakpoints
-        | HypervisorCapabilities.InstructionCount | HypervisorCapabilities.VirtualTime | HypervisorCapabilities.LocalApic | HypervisorCapabilities.FullSystem;
+    internal const HypervisorCapabilities Capabilities = HypervisorCapabilities.DirtyLog | HypervisorCapabilities.InstructionCount | HypervisorCapabilities.VirtualTime | HypervisorCapabilities.LocalApic | HypervisorCapabilities.FullSystem;
 
     /// <inheritdoc/>
     public string Name => "software";
