@@ -282,6 +282,7 @@ internal sealed partial class Vcpu
         if ((descriptor >> 47 & 1) == 0) return Raise(Vector.NP, (selector & 0xFFFCu) | ext);
         if (!TrySwitchTask(selector, descriptor, TaskSwitch.Gate)) return false;
         if (hasError && !((S.Seg[7].Attributes & 8) != 0 ? TryPush(error) : TryPush((ushort)error))) return false;
+        if ((S.Seg[7].Attributes & 8) != 0 && TaskTrap()) return false;
         return true;
     }
 }

@@ -28,6 +28,8 @@ internal sealed unsafe partial class Vcpu
     {
         _inside = true;
         Interlocked.MemoryBarrier();
+        // Time that passed while this processor did not run (it was halted, or a state was loaded) is not made up for.
+        if (Partition.Clock.IsCounted) _countedOffset = Math.Max(_countedOffset, Partition.Clock.Now - (long)InstructionsRetired * Partition.Clock.NanosecondsPerInstruction);
         try
         {
             return RunInside();
@@ -163,6 +165,16 @@ internal sealed unsafe partial class Vcpu
         _retired += (ulong)(_budgetGiven - S.Budget);
         _budgetGiven = S.Budget = -1;
         _budgetGiven = -1;
+    }
+
+    // As SyncClock, for accesses that do not know their instruction: as of the current block's start, which every run has alike.
+    private void SyncClockAtBlock()
+    {
+        var clock = Partition.Clock;
+        if (!clock.IsCounted || _current == null) return;
+        var before = (long)_retired + _budgetGiven - S.Budget - _current->Count;
+        if (before > 0) clock.Advance(before * clock.NanosecondsPerInstruction + _countedOffset);
+        LeaveChain();
     }
 
     /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>

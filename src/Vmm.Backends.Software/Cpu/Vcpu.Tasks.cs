@@ -60,7 +60,19 @@ internal sealed partial class Vcpu
         UpdateMode();
         if (wide && (S.Cr0 & ControlBits.Cr0Pg) != 0 && !TrySetCr3(cr3)) return Raise(Vector.TS, selector & 0xFFFCu);
         if (!TryLoadTaskSegments(segments, ldt)) return false;
+        // The T flag of the new TSS: a debug trap before the new task's first instruction. Of an event, its error code comes first.
+        if (wide && cause != TaskSwitch.Gate && TaskTrap()) return false;
         _taskSwitched = false;
+        return true;
+    }
+
+    private bool TaskTrap()
+    {
+        if (!TryReadSystem<ushort>((uint)(S.Seg[7].Base + 100), out var trap)) return true;
+        if ((trap & 1) == 0) return false;
+        _taskSwitched = true;
+        S.Dr[6] |= Dr6Task;
+        Raise(Vector.DB, 0);
         return true;
     }
 

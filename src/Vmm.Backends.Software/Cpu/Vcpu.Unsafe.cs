@@ -19,7 +19,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     public readonly int PhysicalBits;
 
     private readonly bool _hasGigabytePages;
-    private readonly long _countedOffset = 0;
+    private long _countedOffset;
 
     public Vcpu(SoftwarePartition partition, int index, CpuModel model)
     {
@@ -82,6 +82,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     /// <summary>A read of what no memory backs: the local APIC's page, or the bus.</summary>
     private void ReadPhysicalIo(ulong gpa, Span<byte> data)
     {
+        SyncClockAtBlock();
         if (Apic.Claims(gpa))
         {
             Apic.ReadPage((uint)(gpa & 0xFFF), data);
@@ -95,6 +96,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     /// <summary>A write of what no memory backs: the local APIC's page, or the bus.</summary>
     private void WritePhysicalIo(ulong gpa, ReadOnlySpan<byte> data)
     {
+        SyncClockAtBlock();
         if (Apic.Claims(gpa))
         {
             Apic.WritePage((uint)(gpa & 0xFFF), data);

@@ -171,6 +171,13 @@ internal sealed class SystemGuest : IDisposable
     /// <summary>A descriptor in the GDT.</summary>
     public void SetDescriptor(ushort selector, ulong address, uint limit, ushort attributes) => Write(Gdt + (selector & 0xFFF8u), Pack(address, limit, attributes));
 
+    /// <summary>A call or task gate in the GDT.</summary>
+    public void SetGateDescriptor(ushort at, ushort selector, ulong target, byte type, int parameters)
+    {
+        Write(Gdt + at, (target & 0xFFFF) | (ulong)selector << 16 | (ulong)parameters << 32 | (ulong)type << 40 | (target >> 16 & 0xFFFF) << 48);
+        Write(Gdt + at + 8, target >> 32);
+    }
+
     public static ulong Pack(ulong address, uint limit, ushort attributes)
     {
         if ((attributes & 0x8000) != 0) limit >>= 12;
