@@ -42,6 +42,7 @@ internal sealed unsafe partial class Vcpu
 
     private VcpuStop RunInside()
     {
+        if (_injected.Vector >= 0) DeliverInjected();
         while (true)
         {
             if (S.Events != 0 || Activity != Core.X86.MpState.Runnable)

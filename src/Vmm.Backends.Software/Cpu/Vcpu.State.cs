@@ -24,12 +24,13 @@ internal sealed partial class Vcpu
         XsaveImage.Store(this, state.Xsave);
         state.MpState = Activity;
         (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, 0, _externalInterrupt);
-        (state.InjectedVector, state.InjectedType) = (-1, 0);
+        (state.InjectedVector, state.InjectedType, state.InjectedHasErrorCode, state.InjectedErrorCode) = _injected;
     }
 
     /// <inheritdoc/>
     public void SetState(VcpuState state)
     {
+        CheckState(state);
         ref var s = ref S;
         for (var i = 0; i < 16; i++) s.Gpr[i] = state.Gpr[i];
         s.Rip = state.Rip;
@@ -50,11 +51,47 @@ internal sealed partial class Vcpu
         XsaveImage.Load(this, state.Xsave);
         Activity = state.MpState;
         (_nmiPending, _nmiBlocked, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.ExternalInterrupt);
+        _injected = (state.InjectedVector, state.InjectedType, state.InjectedHasErrorCode, state.InjectedErrorCode);
         s.FaultVector = -1;
         _shutdown = false;
         FlushTranslations(true);
         UpdateMode();
         Signal(EventInterrupt);
+    }
+
+    // An event that another backend had begun to deliver: whole again before the first instruction.
+    private (short Vector, byte Type, bool HasError, uint Error) _injected = (-1, 0, false, 0);
+
+    private void DeliverInjected()
+    {
+        var (vector, type, hasError, error) = _injected;
+        _injected = (-1, 0, false, 0);
+        if (type == 2) _nmiBlocked = true;
+        if (type == 3) DeliverException(vector, hasError ? error : 0);
+        else if (type is 0 or 2) DeliverInterrupt(vector);
+        else if (!TryDeliver(vector, 0, false, Source.Software)) DeliverFault();
+    }
+
+    // What no sequence of instructions could bring about; anything else the processor copes with.
+    private void CheckState(VcpuState state)
+    {
+        void Require(bool good, string field, ulong value)
+        {
+            if (!good) throw new ArgumentException($"vCPU {Index}: {field} cannot be 0x{value:x} on this CPU model; check where the state comes from, or choose a CPU model that has the feature.", nameof(state));
+        }
+
+        var paging = (state.Cr0 & ControlBits.Cr0Pg) != 0;
+        var (longEnabled, longActive) = ((state.Efer & ControlBits.EferLme) != 0, (state.Efer & ControlBits.EferLma) != 0);
+        Require(state.Cr0 >> 32 == 0 && (!paging || (state.Cr0 & ControlBits.Cr0Pe) != 0), "CR0", state.Cr0);
+        Require(state.Cr3 >> PhysicalBits == 0, "CR3", state.Cr3);
+        Require((state.Cr4 & ~_cr4Mask) == 0 && (!longActive || (state.Cr4 & ControlBits.Cr4Pae) != 0), "CR4", state.Cr4);
+        Require(state.Cr8 < 16, "CR8", state.Cr8);
+        Require((state.Efer & ~(ControlBits.EferSce | ControlBits.EferLme | ControlBits.EferLma | ControlBits.EferNxe)) == 0 && longActive == (longEnabled && paging), "EFER", state.Efer);
+        Require((state.Xcr0 & 1) != 0 && (state.Xcr0 & ~Model.Xcr0Mask) == 0 && (state.Xcr0 & 6) != 4, "XCR0", state.Xcr0);
+        Require((state.Rflags & Flags.VM) == 0 || ((state.Cr0 & ControlBits.Cr0Pe) != 0 && !longActive), "RFLAGS", state.Rflags);
+        Require(Enum.IsDefined(state.MpState), "the activity state", (ulong)state.MpState);
+        Require(state.InjectedVector is >= -1 and <= 255, "the injected vector", (ushort)state.InjectedVector);
+        Require((state.Debug[6] | state.Debug[7]) >> 32 == 0, "DR6 or DR7", state.Debug[6] | state.Debug[7]);
     }
 
     private void ResetByInit()

@@ -1,0 +1,91 @@
+using Vmm.Core.Backends;
+using Vmm.Core.X86;
+using Xunit;
+
+namespace Vmm.Backends.Software.Tests.SystemBehaviour;
+
+/// <summary>States from outside: snapshots of other backends, and ones that mean harm.</summary>
+public sealed class StateTests
+{
+    [Theory]
+    [InlineData(0, 0x50, false, 0u), InlineData(3, 13, true, 0x1230u), InlineData(2, 2, false, 0u)]
+    public void InjectedEvent_IsDeliveredBeforeTheFirstInstruction(byte type, short vector, bool hasError, uint error)
+    {
+        using var guest = new SystemGuest(64, a => a.ud2());
+        (guest.State.InjectedVector, guest.State.InjectedType, guest.State.InjectedHasErrorCode, guest.State.InjectedErrorCode) = (vector, type, hasError, error);
+        Assert.Equal(new Trap(vector, error, SystemGuest.Start), guest.RunToTrap());
+        Assert.Equal(-1, guest.State.InjectedVector);
+    }
+
+    [Fact]
+    public void InjectedEvent_ReadBackBeforeTheRun_IsStillThere()
+    {
+        using var guest = new SystemGuest(64, a => a.ud2());
+        (guest.State.InjectedVector, guest.State.InjectedType) = (0x50, 0);
+        guest.Cpu.SetState(guest.State);
+        guest.Cpu.GetState(guest.State);
+        Assert.Equal(0x50, guest.State.InjectedVector);
+    }
+
+    private static Action<VcpuState>[] BadStates =>
+    [
+        s => s.Cr0 |= 1UL << 40, s => s.Cr0 = 0x80000010, s => s.Cr3 = 1UL << 60, s => s.Cr4 |= 1UL << 40, s => s.Cr4 = 0, s => s.Cr8 = 16, s => s.Efer |= 2,
+        s => s.Efer &= ~0x400UL, s => s.Xcr0 = 0, s => s.Xcr0 = 5, s => s.Rflags |= 0x20000, s => s.MpState = (MpState)77, s => s.InjectedVector = 256, s => s.Debug[7] = 1UL << 33,
+    ];
+
+    [Fact]
+    public void ImpossibleState_IsRefused_AndNothingChanges()
+    {
+        using var guest = new SystemGuest(64, a => a.nop());
+        guest.Cpu.SetState(guest.State);
+        var (before, after, bad) = (new VcpuState(), new VcpuState(), new VcpuState());
+        guest.Cpu.GetState(before);
+        foreach (var spoil in BadStates)
+        {
+            guest.Cpu.GetState(bad);
+            spoil(bad);
+            bad.Rip = 0x1234;
+            Assert.Throws<ArgumentException>(() => guest.Cpu.SetState(bad));
+            guest.Cpu.GetState(after);
+            Assert.Equal((before.Rip, before.Cr0, before.Cr4, before.Efer), (after.Rip, after.Cr0, after.Cr4, after.Efer));
+        }
+    }
+
+    [Fact]
+    public void RandomStates_AreRefusedOrRunToAStop()
+    {
+        using var guest = new SystemGuest(64, a => a.nop());
+        var random = new Random(11);
+        using var timer = new Timer(_ => guest.Cpu.Kick(), null, 10, 10);
+        var state = new VcpuState();
+        for (var seed = 0; seed < 300; seed++)
+        {
+            state.SetPowerOn();
+            for (var i = 0; i < 16; i++) state.Gpr[i] = (ulong)random.NextInt64() >> random.Next(64);
+            for (var i = 0; i < 6; i++) state.Segments[i] = Segment(random);
+            (state.Ldt, state.Tr) = (Segment(random), Segment(random));
+            (state.Gdt, state.Idt) = (new DescriptorTable((ulong)random.NextInt64() >> random.Next(64), (ushort)random.Next()), new DescriptorTable((ulong)random.NextInt64() >> random.Next(64), (ushort)random.Next()));
+            (state.Rip, state.Rflags) = ((ulong)random.NextInt64() >> random.Next(64), (ulong)random.Next());
+            (state.Cr0, state.Cr3) = (random.Next(2) == 0 ? 0x60000011UL : 0xE0000011UL, (ulong)random.Next(0x500000));
+            (state.Cr4, state.Efer) = ((ulong)random.Next(0x800) | 0x20, random.Next(2) == 0 ? 0xD01UL : 0);
+            random.NextBytes(state.Xsave);
+            random.NextBytes(state.Apic);
+            for (var i = 0; i < 8; i++) state.Debug[i] = (uint)random.Next();
+            for (var i = 0; i < 4; i++) state.Pdptes[i] = (ulong)random.NextInt64();
+            state.InjectedVector = (short)(random.Next(4) == 0 ? random.Next(256) : -1);
+            state.InjectedType = (byte)random.Next(8);
+            try
+            {
+                guest.Cpu.SetState(state);
+            }
+            catch (ArgumentException)
+            {
+                continue;
+            }
+
+            Assert.True(guest.Cpu.Run().Kind is VcpuStopKind.Kicked or VcpuStopKind.Halted or VcpuStopKind.Shutdown, $"seed {seed}");
+        }
+    }
+
+    private static SegmentState Segment(Random random) => new((ulong)random.NextInt64() >> random.Next(64), (uint)random.Next(), (ushort)random.Next(), (ushort)(random.Next(0x10000) & 0xF0FF));
+}
