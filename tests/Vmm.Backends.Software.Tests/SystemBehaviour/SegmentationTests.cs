@@ -1,4 +1,6 @@
 using Iced.Intel;
+using Vmm.Core.Backends;
+using Vmm.Core.Buses;
 using Vmm.Core.X86;
 using Xunit;
 using static Iced.Intel.AssemblerRegisters;
@@ -148,11 +150,10 @@ public sealed class SegmentationTests
         guest.Write<uint>(SystemGuest.Tss + 8, 0);
         guest.SetDescriptor(SystemGuest.Free, 0, uint.MaxValue, 0xC09F);
         guest.SetGate(10, 0x70000, 0, selector: SystemGuest.Free);
-        guest.Place(0x70000, 32, (a, _) => { a.pop(eax); a.pop(ebx); a.mov(ecx, cs); a.db(0xEB, 0xFE); });
-        guest.Cpu.SetState(guest.State);
-        using var timer = new Timer(_ => guest.Cpu.Kick(), null, 50, 50);
-        guest.Cpu.Run();
-        guest.Cpu.GetState(guest.State);
+        guest.Place(0x70000, 32, (a, _) => { a.pop(eax); a.pop(ebx); a.mov(ecx, cs); a.mov(__dword_ptr[0x500000], eax); a.db(0xEB, 0xFE); });
+        // Ring 3 cannot halt: its store to a device ends the run.
+        guest.Bus.Mmio.Map(0x500000, 4, new Stopper(guest));
+        Assert.Equal(VcpuStopKind.Kicked, guest.Run().Kind);
         Assert.Equal((0UL, SystemGuest.Start, (ulong)(SystemGuest.Free | User)), (guest[0], guest[3], guest[1]));
     }
 
@@ -181,5 +182,12 @@ public sealed class SegmentationTests
         guest.Bytes(0xFFFE, 0xB8, 1, 2);
         guest.State.Segments[2] = SegmentState.Data32(SystemGuest.Data);
         Assert.Equal(new Trap(13, 0, 0xFFFE), guest.RunToTrap());
+    }
+
+    private sealed class Stopper(SystemGuest guest) : IIoHandler
+    {
+        public ulong Read(uint offset, int size) => 0;
+
+        public void Write(uint offset, int size, ulong value) => guest.Cpu.Kick();
     }
 }
