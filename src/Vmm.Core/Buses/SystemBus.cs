@@ -7,7 +7,7 @@ namespace Vmm.Core.Buses;
 /// that the calls of the run loop are direct. Any vCPU thread may call; nothing here blocks beyond a device's own lock.
 /// </summary>
 /// <param name="memory">The guest-physical memory behind the windows.</param>
-public sealed class SystemBus(GuestMemory memory)
+public sealed partial class SystemBus(GuestMemory memory)
 {
     private volatile Func<byte>? _acknowledge;
     private volatile Action<byte>? _endOfInterrupt;
