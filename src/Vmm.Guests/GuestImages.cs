@@ -61,6 +61,41 @@ public sealed class GuestImages(GuestImageOptions? options = null)
         return search.Done(Busybox(fetched.Entry, fetched.Source), fetched.Entry.Record.Package);
     }
 
+    /// <summary>
+    /// Finds Debian packages for a guest, with the shared libraries their programs need: in the cache, or fetched into it by apt. Nothing is
+    /// installed and no package's script is run. A program in a script language needs that language's packages named as well.
+    /// </summary>
+    /// <param name="names">Package names, such as "fio" or "e2fsprogs".</param>
+    /// <param name="progress">Told what is being done, from any thread.</param>
+    /// <param name="cancellationToken">Stops the search and its child processes; nothing half-made stays.</param>
+    /// <returns>Their files.</returns>
+    /// <exception cref="GuestImageException">A package or a library could not be had; says why and what to do.</exception>
+    public async Task<GuestPackages> FindPackagesAsync(IEnumerable<string> names, IProgress<GuestProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(names);
+        string[] wanted = [.. names.Distinct()];
+        string what = $"Debian package \"{string.Join(' ', wanted)}\" with its libraries";
+        const string remedy = "use a Debian-like host with apt and dpkg, check the names, or mend what is named above and try again.";
+        var problems = new List<GuestImageProbe>();
+        if (CacheDirectory is not { } directory)
+            throw new GuestImageException(what, [new GuestImageProbe("cache", "neither VMM_CACHE, XDG_CACHE_HOME nor HOME is set, so there is none")], "set VMM_CACHE to a directory.");
+        var store = new PackageStore(_options, new ImageCache(directory), progress);
+        var closure = new PackageClosure(async missing => await store.GetAsync(missing, problems, cancellationToken).ConfigureAwait(false));
+        try
+        {
+            GuestPackages packages = await closure.TakeAsync(wanted).ConfigureAwait(false);
+            problems.AddRange(closure.Missing);
+            if (closure.Missing.Any() || !wanted.All(closure.Has))
+                throw new GuestImageException(what, [.. problems], remedy);
+            progress?.Report(new GuestProgress(GuestProgressStage.Ready, string.Join(' ', wanted)));
+            return packages;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or TimeoutException)
+        {
+            throw new GuestImageException(what, [.. problems, new GuestImageProbe(directory, e.Message)], remedy, e);
+        }
+    }
+
     private static GuestKernel Kernel((ImageRecord Record, string Root) entry, GuestImageSource source) => new(Path.Combine(entry.Root, entry.Record.File), source)
     {
         Package = entry.Record.Package,

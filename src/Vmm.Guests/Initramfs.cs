@@ -3,6 +3,8 @@ using System.Collections.Immutable;
 using System.IO.Compression;
 using System.Text;
 using Vmm.Guests.Cpio;
+using Vmm.Guests.Kernels;
+using Vmm.Guests.Packages;
 
 namespace Vmm.Guests;
 
@@ -19,11 +21,13 @@ public sealed class Initramfs
 
     private readonly ImmutableSortedDictionary<string, Entry> _entries;
     private readonly ImmutableArray<ReadOnlyMemory<byte>> _appended;
+    private readonly ImmutableArray<string> _moduleLines;
 
-    private Initramfs(ImmutableSortedDictionary<string, Entry> entries, ImmutableArray<ReadOnlyMemory<byte>> appended)
+    private Initramfs(ImmutableSortedDictionary<string, Entry> entries, ImmutableArray<ReadOnlyMemory<byte>> appended, ImmutableArray<string> moduleLines)
     {
         _entries = entries;
         _appended = appended;
+        _moduleLines = moduleLines;
     }
 
     private delegate void Entry(CpioWriter writer, string name);
@@ -33,7 +37,7 @@ public sealed class Initramfs
 
     /// <summary>An empty initramfs.</summary>
     /// <returns>The builder.</returns>
-    public static Initramfs Create() => new(ImmutableSortedDictionary.Create<string, Entry>(StringComparer.Ordinal), []);
+    public static Initramfs Create() => new(ImmutableSortedDictionary.Create<string, Entry>(StringComparer.Ordinal), [], []);
 
     /// <summary>Adds a file.</summary>
     /// <param name="path">Its name in the guest; a leading "/" may be left out.</param>
@@ -125,6 +129,50 @@ public sealed class Initramfs
             // The kernel opens it for init before anything can mount devtmpfs.
             .AddCharacterDevice("dev/console", 5, 1);
 
+    /// <summary>
+    /// Adds kernel modules with those they depend on, unpacked, under lib/modules, and their order in <see cref="LinuxShell.ModuleListPath"/>,
+    /// from which <see cref="LinuxShell"/>'s /init loads them before its ready marker. A second call adds to the first.
+    /// </summary>
+    /// <param name="modules">The modules of the kernel the guest boots.</param>
+    /// <param name="names">Module names, each perhaps followed by parameters: "loop max_loop=4". One that is built in loads nothing.</param>
+    /// <returns>The new builder.</returns>
+    /// <exception cref="GuestImageException">The kernel has no such module, or it is damaged.</exception>
+    public Initramfs AddModules(KernelModules modules, params IEnumerable<string> names)
+    {
+        ArgumentNullException.ThrowIfNull(modules);
+        ArgumentNullException.ThrowIfNull(names);
+        (ImmutableArray<string> lines, Initramfs result) = (_moduleLines, this);
+        foreach (string asked in names)
+        {
+            string[] words = asked.Split(' ', 2, StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            foreach (KernelModule module in modules.Resolve(words.Take(1)))
+            {
+                bool last = words.Length > 1 && module.Name == words[0].Replace('-', '_');
+                string path = "/" + module.GuestPath;
+                if (!lines.Any(l => l.Split(' ')[0] == path))
+                    lines = lines.Add(last ? $"{path} {words[1]}" : path);
+                result = result.AddFile(module.GuestPath, KernelModules.Read(module));
+            }
+        }
+        result = result.AddFile(LinuxShell.ModuleListPath, string.Concat(lines.Select(l => l + "\n")));
+        return new Initramfs(result._entries, result._appended, lines);
+    }
+
+    /// <summary>Adds the files of Debian packages; they never replace what is there already.</summary>
+    /// <param name="packages">From <see cref="GuestImages.FindPackagesAsync"/>.</param>
+    /// <returns>The new builder.</returns>
+    public Initramfs AddPackages(GuestPackages packages)
+    {
+        ArgumentNullException.ThrowIfNull(packages);
+        Initramfs result = this;
+        foreach ((string path, PackagedFile file) in packages.Files)
+        {
+            if (!result._entries.ContainsKey(path))
+                result = file.Link is { } link ? result.AddSymlink(path, link) : result.AddFileFrom(path, file.HostPath);
+        }
+        return result;
+    }
+
     /// <summary>Sets /init, the first program the kernel starts.</summary>
     /// <param name="script">A script with a "#!" line, or one for /bin/sh, which is then written above it.</param>
     /// <returns>The new builder.</returns>
@@ -139,7 +187,7 @@ public sealed class Initramfs
     /// <summary>Puts a whole cpio archive, plain or compressed, behind this one; Linux unpacks it over these files.</summary>
     /// <param name="archive">Its bytes; not copied.</param>
     /// <returns>The new builder.</returns>
-    public Initramfs AppendArchive(ReadOnlyMemory<byte> archive) => new(_entries, _appended.Add(archive));
+    public Initramfs AppendArchive(ReadOnlyMemory<byte> archive) => new(_entries, _appended.Add(archive), _moduleLines);
 
     /// <summary>Builds the archive in memory.</summary>
     /// <param name="compression">Whether to compress it; a guest without host CPU speed boots quicker from a plain one.</param>
@@ -182,7 +230,7 @@ public sealed class Initramfs
             writer.AppendArchive(archive.Span);
     }
 
-    private Initramfs With(string path, Entry entry) => new(_entries.SetItem(CpioPath.Normalise(path, nameof(path)), entry), _appended);
+    private Initramfs With(string path, Entry entry) => new(_entries.SetItem(CpioPath.Normalise(path, nameof(path)), entry), _appended, _moduleLines);
 
     private sealed class BoundedMemoryStream(int limit) : MemoryStream
     {

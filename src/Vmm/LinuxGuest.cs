@@ -5,6 +5,7 @@ using Vmm.Core.Boot;
 using Vmm.Core.Errors;
 using Vmm.Devices.Serial;
 using Vmm.Guests;
+using Vmm.Guests.Kernels;
 
 namespace Vmm;
 
@@ -80,10 +81,13 @@ public sealed partial class LinuxGuest : IAsyncDisposable
         var kernel = await images.FindKernelAsync(options.KernelPath, progress, cancellationToken).ConfigureAwait(false);
         var busybox = await images.FindBusyboxAsync(options.BusyboxPath, progress, cancellationToken).ConfigureAwait(false);
         var image = await File.ReadAllBytesAsync(kernel.Path, cancellationToken).ConfigureAwait(false);
+        var initramfs = LinuxShell.CreateInitramfs(busybox.Path, shell);
+        if (!options.Modules.IsDefaultOrEmpty) initramfs = initramfs.AddModules(KernelModules.Open(kernel), options.Modules);
+        if (!options.Packages.IsDefaultOrEmpty) initramfs = initramfs.AddPackages(await images.FindPackagesAsync(options.Packages, progress, cancellationToken).ConfigureAwait(false));
         var console = new ConsolePipe();
         var builder = VmmHost.CreateBuilder(console)
             .WithName("linux")
-            .WithKernel(image, $"{LinuxShell.DefaultCommandLine} {options.ExtraCommandLine}".TrimEnd(), LinuxShell.BuildInitramfs(busybox.Path, shell), name: kernel.Path);
+            .WithKernel(image, $"{LinuxShell.DefaultCommandLine} {options.ExtraCommandLine}".TrimEnd(), initramfs.Build(shell.Compression), name: kernel.Path);
         return new LinuxGuest((options.Configure?.Invoke(builder) ?? builder).Build(), console);
     }
 

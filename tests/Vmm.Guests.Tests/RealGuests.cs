@@ -1,3 +1,5 @@
+using Vmm.Guests.Packages;
+
 namespace Vmm.Guests.Tests;
 
 /// <summary>The real kernel and busybox, found or fetched once for the whole run, into the user's own cache.</summary>
@@ -9,6 +11,9 @@ public static class RealGuests
     public static Task<GuestKernel> KernelAsync() => GetAsync(FoundKernel);
 
     public static Task<GuestBusybox> BusyboxAsync() => GetAsync(FoundBusybox);
+
+    /// <summary>Debian packages with the libraries they need.</summary>
+    public static Task<GuestPackages> PackagesAsync(params string[] names) => GetAsync(new Lazy<Task<GuestPackages>>(() => new GuestImages().FindPackagesAsync(names)));
 
     private static async Task<T> GetAsync<T>(Lazy<Task<T>> image)
     {

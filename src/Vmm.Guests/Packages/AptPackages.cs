@@ -28,25 +28,41 @@ internal sealed partial class AptPackages(GuestImageOptions options, string priv
         if (missing)
             return null;
 
-        string[] ours =
-        [
-            "-o", $"Dir::State::lists={Path.Combine(privateLists, "lists")}", "-o", $"Dir::Cache={Path.Combine(privateLists, "cache")}",
-            // Root's apt would drop to a user who cannot enter the caller's cache.
-            .. Environment.IsPrivilegedProcess ? (string[])["-o", "APT::Sandbox::User=root"] : [],
-        ];
-        Directory.CreateDirectory(Path.Combine(privateLists, "lists", "partial"));
-        Directory.CreateDirectory(Path.Combine(privateLists, "cache", "archives", "partial"));
-        progress?.Report(new GuestProgress(GuestProgressStage.Updating, "package lists"));
-        ToolResult update = await RunAsync(options.AptGet, [.. ours, "update"], null, cancellationToken).ConfigureAwait(false);
-        if (!update.Succeeded)
-        {
-            problems.Add(new GuestImageProbe($"{options.AptGet} update (into {privateLists})", update.Problem!));
+        if (await RefreshAsync(problems, cancellationToken).ConfigureAwait(false) is not { } ours)
             return null;
-        }
         (file, problem, _) = await TryFetchAsync(package, followPrefix, directory, ours, cancellationToken).ConfigureAwait(false);
         if (file is null)
             problems.Add(new GuestImageProbe($"{options.AptGet} with fresh lists in {privateLists}", problem!));
         return file;
+    }
+
+    /// <summary>Fetches several packages at once, as they are named.</summary>
+    /// <param name="packages">Their names. One that apt knows no file for (a virtual package) is left out.</param>
+    /// <param name="directory">An empty directory for the files.</param>
+    /// <param name="problems">Gets an entry for each thing that failed.</param>
+    /// <param name="cancellationToken">Ends child processes and throws.</param>
+    /// <returns>Files with their control paragraphs.</returns>
+    public async Task<IReadOnlyList<(PackageFile File, string Control)>> FetchManyAsync(IReadOnlyList<string> packages, string directory, List<GuestImageProbe> problems, CancellationToken cancellationToken)
+    {
+        string[] wanted = [.. packages.Where(IsPackageName)];
+        foreach (string bad in packages.Except(wanted))
+            problems.Add(new GuestImageProbe(bad, $"\"{bad}\" is not a Debian package name"));
+        if (wanted.Length == 0)
+            return [];
+        (List<(PackageFile, string)> files, string? problem, bool missing) = await TryFetchManyAsync(wanted, directory, [], cancellationToken).ConfigureAwait(false);
+        if (problem is null || missing)
+        {
+            if (problem is not null)
+                problems.Add(new GuestImageProbe(options.AptGet, problem));
+            return files;
+        }
+        problems.Add(new GuestImageProbe(options.AptGet, problem));
+        if (await RefreshAsync(problems, cancellationToken).ConfigureAwait(false) is not { } ours)
+            return files;
+        (files, problem, _) = await TryFetchManyAsync(wanted, directory, ours, cancellationToken).ConfigureAwait(false);
+        if (problem is not null)
+            problems.Add(new GuestImageProbe($"{options.AptGet} with fresh lists in {privateLists}", problem));
+        return files;
     }
 
     /// <summary>The first dependency with that prefix in a "Depends" value, alternatives included.</summary>
@@ -102,10 +118,61 @@ internal sealed partial class AptPackages(GuestImageOptions options, string priv
         string? path = Directory.EnumerateFiles(directory, "*.deb").SingleOrDefault();
         if (path is null)
             return (null, $"{options.AptGet} download {wanted} reported success but left no package file", false);
-        // NAME_VERSION_ARCH.deb, with the version's colon escaped.
+        return (new PackageFile(wanted, Parts(path).Version, path), null, false);
+    }
+
+    private async Task<(List<(PackageFile File, string Control)> Files, string? Problem, bool Missing)> TryFetchManyAsync(string[] packages, string directory, string[] lists, CancellationToken cancellationToken)
+    {
+        var files = new List<(PackageFile, string)>();
+        ToolResult show = await RunAsync(options.AptCache, [.. lists, "show", "--no-all-versions", .. packages], null, cancellationToken).ConfigureAwait(false);
+        if (!show.Succeeded)
+            return (files, show.Problem, show.Missing);
+        // A virtual package has no paragraph, and apt-get download would fail for all because of it.
+        var controls = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (string paragraph in show.Output.Split("\n\n"))
+        {
+            if (UnpackedPackage.Field(paragraph, "Package") is { } name && packages.Contains(name))
+                controls.TryAdd(name, paragraph + "\n");
+        }
+        if (controls.Count == 0)
+            return (files, $"apt knows no package {string.Join(", ", packages)}", false);
+        Task<ToolResult> running = RunAsync(options.AptGet, [.. lists, "-q", "download", .. controls.Keys], directory, cancellationToken);
+        await ReportAsync(running, string.Join(' ', controls.Keys), directory, null).ConfigureAwait(false);
+        ToolResult downloaded = await running.ConfigureAwait(false);
+        foreach (string path in Directory.EnumerateFiles(directory, "*.deb").Order(StringComparer.Ordinal))
+        {
+            (string name, string version) = Parts(path);
+            if (controls.TryGetValue(name, out string? control))
+                files.Add((new PackageFile(name, version, path), control));
+        }
+        return (files, downloaded.Problem, downloaded.Missing);
+    }
+
+    private async Task<string[]?> RefreshAsync(List<GuestImageProbe> problems, CancellationToken cancellationToken)
+    {
+        string[] ours =
+        [
+            "-o", $"Dir::State::lists={Path.Combine(privateLists, "lists")}", "-o", $"Dir::Cache={Path.Combine(privateLists, "cache")}",
+            // Root's apt would drop to a user who cannot enter the caller's cache.
+            .. Environment.IsPrivilegedProcess ? (string[])["-o", "APT::Sandbox::User=root"] : [],
+        ];
+        Directory.CreateDirectory(Path.Combine(privateLists, "lists", "partial"));
+        Directory.CreateDirectory(Path.Combine(privateLists, "cache", "archives", "partial"));
+        progress?.Report(new GuestProgress(GuestProgressStage.Updating, "package lists"));
+        ToolResult update = await RunAsync(options.AptGet, [.. ours, "update"], null, cancellationToken).ConfigureAwait(false);
+        if (!update.Succeeded)
+        {
+            problems.Add(new GuestImageProbe($"{options.AptGet} update (into {privateLists})", update.Problem!));
+            return null;
+        }
+        return ours;
+    }
+
+    // NAME_VERSION_ARCH.deb, with the version's colon escaped.
+    private static (string Name, string Version) Parts(string path)
+    {
         string[] parts = Path.GetFileNameWithoutExtension(path).Split('_');
-        string version = parts.Length == 3 ? Uri.UnescapeDataString(parts[1]) : "unknown";
-        return (new PackageFile(wanted, version, path), null, false);
+        return (parts[0], parts.Length == 3 ? Uri.UnescapeDataString(parts[1]) : "unknown");
     }
 
     private async Task ReportAsync(Task running, string package, string directory, long? total)

@@ -30,10 +30,11 @@ internal sealed class ImageCache(string directory)
     }
 
     /// <summary>The newest sound entry of a kind.</summary>
-    /// <param name="kind">"kernel" or "busybox".</param>
+    /// <param name="kind">"kernel", "busybox" or "package".</param>
     /// <param name="requested">The package asked for.</param>
     /// <param name="problems">Gets one entry for each damaged one, or one if there is none at all.</param>
-    public (ImageRecord Record, string Root)? Find(string kind, string requested, List<GuestImageProbe> problems)
+    /// <param name="pattern">Which of the kind's directories to look at.</param>
+    public (ImageRecord Record, string Root)? Find(string kind, string requested, List<GuestImageProbe> problems, string pattern = "*")
     {
         string kindDirectory = Path.Combine(Directory, kind);
         if (!System.IO.Directory.Exists(kindDirectory))
@@ -44,7 +45,7 @@ internal sealed class ImageCache(string directory)
         int before = problems.Count;
         try
         {
-            foreach (string root in System.IO.Directory.EnumerateDirectories(kindDirectory).OrderByDescending(d => d, NaturalOrder.Instance))
+            foreach (string root in System.IO.Directory.EnumerateDirectories(kindDirectory, pattern).OrderByDescending(d => d, NaturalOrder.Instance))
             {
                 if (Check(root, requested, out string? problem) is { } record)
                     return (record, root);
@@ -109,7 +110,7 @@ internal sealed class ImageCache(string directory)
     }
 
     /// <summary>Puts an unpacked package in its place, unless another process was quicker; a damaged one there is replaced.</summary>
-    /// <param name="kind">"kernel" or "busybox".</param>
+    /// <param name="kind">"kernel", "busybox" or "package".</param>
     /// <param name="unpacked">Its directory in <paramref name="scratch"/>.</param>
     /// <param name="scratch">From <see cref="CreateScratch"/>.</param>
     /// <param name="record">Its record, with <see cref="ImageRecord.Length"/> and <see cref="ImageRecord.Sha256"/> still to fill.</param>

@@ -3,6 +3,7 @@ using Vmm.Core;
 using Vmm.Core.Boot;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Serial;
+using Vmm.Guests.Kernels;
 
 namespace Vmm.Guests.Tests.Boots;
 
@@ -22,11 +23,15 @@ public sealed class BootedLinux : IAsyncDisposable
 
     public CancellationToken Token => _patience.Token;
 
-    public static async Task<BootedLinux> StartAsync(Func<VirtualMachineBuilder, VirtualMachineBuilder>? configure = null, KernelForm form = KernelForm.BzImage, string? command = null, bool pc = false)
+    public static async Task<BootedLinux> StartAsync(Func<VirtualMachineBuilder, VirtualMachineBuilder>? configure = null, KernelForm form = KernelForm.BzImage, string? command = null, bool pc = false,
+        string[]? modules = null, string[]? packages = null, Func<Initramfs, Initramfs>? customize = null)
     {
         var kernel = await RealGuests.KernelAsync();
         var busybox = await RealGuests.BusyboxAsync();
-        var initramfs = LinuxShell.BuildInitramfs(busybox.Path, new LinuxShellOptions { Command = command });
+        var user = LinuxShell.CreateInitramfs(busybox.Path, new LinuxShellOptions { Command = command, Customize = customize });
+        if (modules is not null) user = user.AddModules(KernelModules.Open(kernel), modules);
+        if (packages is not null) user = user.AddPackages(await RealGuests.PackagesAsync(packages));
+        var initramfs = user.Build();
         var image = await File.ReadAllBytesAsync(kernel.Path);
         if (form != KernelForm.BzImage) image = Vmm.Guests.Kernels.VmlinuxExtractor.Extract(image);
         var console = new ConsolePipe();
