@@ -18,6 +18,9 @@ public static class LinuxShell
     /// <summary>The list of kernel modules /init loads, one path with its parameters a line; see <see cref="Initramfs.AddModules"/>.</summary>
     public const string ModuleListPath = "etc/vmm-modules";
 
+    // Modules may be added after /init is written, so the guest looks for itself. What fails, fails loudly.
+    internal const string LoadModules = $"if [ -f /{ModuleListPath} ]; then while read -r m; do $b insmod $m || echo \"vmm: insmod $m failed\"; done </{ModuleListPath}; fi";
+
     private const string CommandPath = "etc/vmm-command";
 
     /// <summary>A kernel command line that suits it: a serial console, and power-off instead of waiting on a panic.</summary>
@@ -64,8 +67,7 @@ public static class LinuxShell
             init.Append($"echo {Quote(host, nameof(options.HostName))} >/proc/sys/kernel/hostname\n");
         if (options.InstallApplets)
             init.Append("$b --install -s\n");
-        // Modules may be added after this is written, so the guest looks for itself. What fails, fails loudly.
-        init.Append($"if [ -f /{ModuleListPath} ]; then while read -r m; do $b insmod $m || echo \"vmm: insmod $m failed\"; done </{ModuleListPath}; fi\n");
+        init.Append($"{LoadModules}\n");
         init.Append("cd /root\n");
         if (options.ReadyMarker is { } marker)
             init.Append($"echo {Quote(marker, nameof(options.ReadyMarker))}\n");
