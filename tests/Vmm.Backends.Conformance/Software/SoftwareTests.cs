@@ -1,0 +1,26 @@
+using Vmm.Backends.Conformance.Topics;
+
+namespace Vmm.Backends.Conformance.Software;
+
+// Every topic, on this backend.
+public sealed class SoftwareCpuidTests : CpuidTests<SoftwareBackend>;
+
+public sealed class SoftwareExceptionTests : ExceptionTests<SoftwareBackend>;
+
+public sealed class SoftwareHaltTests : HaltTests<SoftwareBackend>;
+
+public sealed class SoftwareInterruptTests : InterruptTests<SoftwareBackend>;
+
+public sealed class SoftwareMemoryTests : MemoryTests<SoftwareBackend>;
+
+public sealed class SoftwareMmioTests : MmioTests<SoftwareBackend>;
+
+public sealed class SoftwareMsrTests : MsrTests<SoftwareBackend>;
+
+public sealed class SoftwareNmiTests : NmiTests<SoftwareBackend>;
+
+public sealed class SoftwarePortTests : PortTests<SoftwareBackend>;
+
+public sealed class SoftwareProcessorTests : ProcessorTests<SoftwareBackend>;
+
+public sealed class SoftwareRunTests : RunTests<SoftwareBackend>;
