@@ -50,15 +50,31 @@ public sealed class IoBus
 
         lock (_changes)
         {
-            foreach (var window in _windows)
+            if (Overlapped(start, last) is { } window)
             {
-                if (start < window.End && window.Start <= last)
-                {
-                    throw new ArgumentException($"The {Name} window 0x{start:x}-0x{last:x} of {handler} overlaps 0x{window.Start:x}-0x{window.End - 1:x} of {window.Handler}.", nameof(start));
-                }
+                throw new ArgumentException($"The {Name} window 0x{start:x}-0x{last:x} of {handler} overlaps 0x{window.Start:x}-0x{window.End - 1:x} of {window.Handler}.", nameof(start));
             }
 
-            _windows = [.. _windows.Append(new Window(start, last + 1, handler, gate ?? handler)).OrderBy(w => w.Start)];
+            Insert(new Window(start, last + 1, handler, gate ?? handler));
+        }
+    }
+
+    /// <summary>Claims a range of addresses that a guest has chosen.</summary>
+    /// <param name="start">First address.</param>
+    /// <param name="length">Number of addresses.</param>
+    /// <param name="handler">Serves the accesses.</param>
+    /// <param name="gate">The lock held around each call: the device. Null takes the handler itself.</param>
+    /// <returns>False, with nothing changed, where <see cref="Map"/> would throw.</returns>
+    public bool TryMap(ulong start, ulong length, IIoHandler handler, object? gate = null)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        var last = start + (length - 1);
+        if (length is 0 or > 1UL << 32 || last < start || (_limit != 0 && last >= _limit)) return false;
+        lock (_changes)
+        {
+            if (Overlapped(start, last) is not null) return false;
+            Insert(new Window(start, last + 1, handler, gate ?? handler));
+            return true;
         }
     }
 
@@ -73,6 +89,13 @@ public sealed class IoBus
             _windows = [.. _windows.Where(w => w.Start != start)];
             return _windows.Length != before;
         }
+    }
+
+    /// <summary>Gives back every range whose accesses are served under a lock: a device has gone.</summary>
+    /// <param name="gate">The device.</param>
+    internal void UnmapAll(object gate)
+    {
+        lock (_changes) _windows = [.. _windows.Where(w => w.Gate != gate)];
     }
 
     /// <summary>A guest read. An address that nothing claims reads as ones; an access over the edge of a window is split into bytes.</summary>
@@ -104,6 +127,27 @@ public sealed class IoBus
     }
 
     private static ulong Mask(int size) => size >= 8 ? ulong.MaxValue : (1UL << (size * 8)) - 1;
+
+    private Window? Overlapped(ulong start, ulong last)
+    {
+        foreach (var window in _windows)
+        {
+            if (start < window.End && window.Start <= last) return window;
+        }
+
+        return null;
+    }
+
+    private void Insert(Window window)
+    {
+        var windows = new Window[_windows.Length + 1];
+        var at = 0;
+        while (at < _windows.Length && _windows[at].Start < window.Start) at++;
+        Array.Copy(_windows, windows, at);
+        windows[at] = window;
+        Array.Copy(_windows, at, windows, at + 1, _windows.Length - at);
+        _windows = windows;
+    }
 
     private Window? Find(ulong address, int size)
     {

@@ -2,6 +2,7 @@
 using System.Collections.Immutable;
 using Vmm.Core.Boot;
 using Vmm.Core.Memory;
+using Vmm.Devices.Pci;
 
 namespace Vmm.Devices.Boards;
 
@@ -28,6 +29,24 @@ internal static class MemoryLayout
 
     /// <summary>The end of the BIOS area.</summary>
     public const ulong OneMiB = 0x10_0000;
+
+    /// <summary>Where the window of memory-mapped devices that PCI shares with nobody ends: the I/O APIC is next.</summary>
+    public const ulong PciEnd = 0xFEC0_0000;
+
+    // Where processors with the fewest address bits (39) still reach it.
+    private const ulong HighPciStart = 1UL << 38;
+
+    /// <summary>What is behind the PCI host bridge: configuration space first in the hole below 4 GiB, then memory; and as much again as lies below, above all RAM.</summary>
+    public static PciWindows Pci(ImmutableArray<(ulong Start, ulong Length)> ram)
+    {
+        var high = HighPciStart;
+        foreach (var (start, length) in ram)
+        {
+            while (high < start + length) high <<= 1;
+        }
+
+        return new PciWindows(DeviceHole, BoardPorts.PciIoStart, BoardPorts.PciIoEnd, DeviceHole + PciWindows.EcamLength, PciEnd, high, high << 1);
+    }
 
     /// <summary>RAM of a size around the holes.</summary>
     public static ImmutableArray<(ulong Start, ulong Length)> Ram(ulong bytes, bool hasVgaHole)

@@ -4,6 +4,7 @@ using Vmm.Core.Boards;
 using Vmm.Core.Boot;
 using Vmm.Core.Buses;
 using Vmm.Devices.Boards.Acpi;
+using Vmm.Devices.Pci;
 using Vmm.Devices.Serial;
 
 namespace Vmm.Devices.Boards;
@@ -11,11 +12,11 @@ namespace Vmm.Devices.Boards;
 /// <summary>
 /// "microvm": the least that a stock Linux kernel boots on, described by ACPI. Interrupt controllers (8259s, I/O APIC), PIT, RTC,
 /// ACPI power management with power button and reset register, COM1 at 0x3F8, a keyboard controller that is there for its
-/// reset line only (ACPI does not tell of it, so that no kernel spends time on it), and 256 windows from 0xFEB00000 for memory-mapped
-/// devices. No PCI. RAM from zero to 3 GiB, the rest from 4 GiB on.
+/// reset line only (ACPI does not tell of it, so that no kernel spends time on it), and 256 windows from 0xFEF00000 for memory-mapped
+/// devices. PCI if asked for. RAM from zero to 3 GiB, the rest from 4 GiB on.
 /// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000.</para>
 /// </summary>
-public sealed class MicroVmBoard : IBoard, IAcpiNamespace, ISerialBoard
+public sealed class MicroVmBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoard
 {
     private readonly PcPlatform _platform = new(hasVgaHole: false, hasKeyboard: false, hasMouse: false);
     private readonly MicroVmOptions _options;
@@ -32,6 +33,9 @@ public sealed class MicroVmBoard : IBoard, IAcpiNamespace, ISerialBoard
     public Uart16550 Serial { get => field ?? throw new InvalidOperationException("The board is not in a machine yet."); private set; }
 
     /// <inheritdoc/>
+    public PciBus? Pci => _platform.Pci;
+
+    /// <inheritdoc/>
     public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _platform.LayOutMemory(bytes);
 
     /// <inheritdoc/>
@@ -39,6 +43,7 @@ public sealed class MicroVmBoard : IBoard, IAcpiNamespace, ISerialBoard
     {
         _platform.Attach(machine);
         Serial = _platform.AddSerial(0, _options.Console);
+        if (_options.Pci) _platform.AddPci(hasShadowMemory: false);
     }
 
     /// <inheritdoc/>
@@ -48,7 +53,7 @@ public sealed class MicroVmBoard : IBoard, IAcpiNamespace, ISerialBoard
     public BoardSlot Place(string name, uint length, string? acpiId) => _platform.Windows.Place(name, length, acpiId);
 
     /// <inheritdoc/>
-    public BootContext WriteTables(MachineContext machine) => _platform.WriteTables(machine, "pci=off");
+    public BootContext WriteTables(MachineContext machine) => _platform.WriteTables(machine, _options.Pci ? "" : "pci=off");
 
     void IAcpiNamespace.Describe(Action<AmlWriter> objects) => _platform.Describe(objects);
 

@@ -5,18 +5,19 @@ using Vmm.Core.Boot;
 using Vmm.Core.Buses;
 using Vmm.Devices.Boards.Acpi;
 using Vmm.Devices.Chipset;
+using Vmm.Devices.Pci;
 using Vmm.Devices.Serial;
 
 namespace Vmm.Devices.Boards;
 
 /// <summary>
-/// "pc": the chips of <see cref="MicroVmBoard"/> with keyboard and mouse, COM1 and COM2, and the memory map that firmware and old
+/// "pc": the chips of <see cref="MicroVmBoard"/> with keyboard and mouse, COM1 and COM2, a PCI bus, and the memory map that firmware and old
 /// systems expect: no RAM at 0xA0000-0xBFFFF, where a display adapter would be, shadow RAM from 0xC0000, room for a ROM below 4 GiB, and what
 /// SeaBIOS asks for: fw_cfg at 0x510, a debug port at 0x402, memory sizes in the RTC's memory.
 /// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000; firmware that is
 /// booted overwrites them with its own.</para>
 /// </summary>
-public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
+public sealed class PcBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoard
 {
     private readonly PcPlatform _platform;
     private readonly PcOptions _options;
@@ -45,6 +46,9 @@ public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
     public I8042 Keyboard => _platform.Keyboard ?? throw new InvalidOperationException("The board is not in a machine yet.");
 
     /// <inheritdoc/>
+    public PciBus? Pci => _platform.Pci;
+
+    /// <inheritdoc/>
     public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _platform.LayOutMemory(bytes);
 
     /// <inheritdoc/>
@@ -53,6 +57,7 @@ public sealed class PcBoard : IBoard, IAcpiNamespace, ISerialBoard
         _platform.Attach(machine);
         Serial = _platform.AddSerial(0, _options.Console);
         _platform.AddSerial(1, _options.SecondConsole);
+        _platform.AddPci(hasShadowMemory: true);
         var firmware = _platform.AddFirmwareSupport();
         foreach (var (name, content) in _options.FirmwareFiles) firmware.SetFile(name, content);
         FirmwareLog = new DebugConsole(_options.DebugOutput);

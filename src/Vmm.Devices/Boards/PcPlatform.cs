@@ -8,6 +8,7 @@ using Vmm.Core.Devices;
 using Vmm.Core.Errors;
 using Vmm.Devices.Boards.Acpi;
 using Vmm.Devices.Chipset;
+using Vmm.Devices.Pci;
 using Vmm.Devices.Serial;
 
 namespace Vmm.Devices.Boards;
@@ -15,8 +16,8 @@ namespace Vmm.Devices.Boards;
 /// <summary>What the boards of this library have in common: the chips of a PC at their usual places, and the tables about them.</summary>
 internal sealed class PcPlatform
 {
-    // Below the local and I/O APICs, above everything that PCI will need.
-    private const ulong WindowsStart = 0xFEB0_0000, WindowsLength = 0x10_0000;
+    // Between the local APICs and the largest firmware, above everything that PCI needs.
+    private const ulong WindowsStart = 0xFEF0_0000, WindowsLength = 0x10_0000;
     private const int EbdaSegmentAt = 0x40E, SerialPortsAt = 0x400, BaseMemoryAt = 0x413;
 
     private readonly bool _hasVgaHole;
@@ -26,6 +27,7 @@ internal sealed class PcPlatform
     private readonly GsiRouter _router;
     private readonly List<Action<AmlWriter>> _described = [];
     private readonly SortedSet<int> _serialPorts = [];
+    private readonly ResetPort _reset;
     private MachineContext? _machine;
     private ImmutableArray<(ulong Start, ulong Length)> _ram = [];
 
@@ -35,6 +37,7 @@ internal sealed class PcPlatform
         Pic = new Pic8259(level => _machine?.Partition.Vcpus[0].SetExternalInterrupt(level));
         _ioApic = new IoApic(message => _machine?.Partition.SignalMsi(message));
         _router = new GsiRouter(Pic, _ioApic);
+        _reset = new ResetPort(EndByReset);
         Windows = new DeviceWindows(WindowsStart, WindowsLength, _router);
     }
 
@@ -47,6 +50,8 @@ internal sealed class PcPlatform
     public I8042? Keyboard { get; private set; }
 
     public FwCfg? Firmware { get; private set; }
+
+    public PciBus? Pci { get; private set; }
 
     public ImmutableArray<(ulong Start, ulong Length)> LayOutMemory(ulong bytes) => _ram = MemoryLayout.Ram(bytes, _hasVgaHole);
 
@@ -80,7 +85,7 @@ internal sealed class PcPlatform
         ports.Map(BoardPorts.Keyboard, 1, Keyboard.DataPort, Keyboard);
         ports.Map(BoardPorts.KeyboardCommand, 1, Keyboard.CommandPort, Keyboard);
         Add(BoardPorts.SystemControl, 1, "port92", new SystemControlPort(EndByReset));
-        Add(BoardPorts.Reset, 1, "reset", new ResetPort(EndByReset));
+        Add(BoardPorts.Reset, 1, "reset", _reset);
         Add(BoardPorts.Post, 1, "post", new PostPort());
         AttachPowerManagement(machine);
     }
@@ -95,6 +100,22 @@ internal sealed class PcPlatform
         if (host is not null) uart.Connect(machine, host);
         _serialPorts.Add(port);
         return uart;
+    }
+
+    /// <summary>Fits a PCI bus with its host bridge.</summary>
+    public void AddPci(bool hasShadowMemory)
+    {
+        var machine = _machine!;
+        var windows = MemoryLayout.Pci(_ram);
+        var bus = Pci = new PciBus(machine.Bus, windows, Wire, machine.Partition.SignalMsi, _reset);
+        machine.AddDevice("pci", bus);
+        machine.Bus.Ports.Unmap(BoardPorts.Reset);
+        machine.Bus.Ports.Map(BoardPorts.PciAddress, BoardPorts.PciPortCount, bus.AddressPorts, bus);
+        machine.Bus.Ports.Map(BoardPorts.PciData, BoardPorts.PciPortCount, bus.DataPorts, bus);
+        machine.Bus.Mmio.Map(windows.EcamBase, PciWindows.EcamLength, bus.Ecam, bus);
+        bus.Add(machine, "pci-host", new PciHostBridge(hasShadowMemory), 0);
+
+        (InterruptLine, byte) Wire(int pin) => (_router.Line(BoardPorts.FirstPciGsi + pin), (byte)(BoardPorts.FirstPciGsi + pin));
     }
 
     /// <summary>Fits what firmware expects to find: its configuration device, and memory sizes in the RTC's memory.</summary>

@@ -88,7 +88,7 @@ public class AcpiTablesTests
             File.WriteAllBytes(Path.Combine(directory, "DSDT.aml"), Tables(machine)["DSDT"]);
             Iasl.Run(directory, "-d", "DSDT.aml");
             var source = File.ReadAllText(Path.Combine(directory, "DSDT.dsl"));
-            foreach (var expected in (string[])["Name (_S5", "EisaId (\"PNP0501\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0F13\")", "EisaId (\"PNP0B00\")", "\"ACPI0007\"", "\"LNRO0005\"", "\"QEMU0001\"", "0xFEB00000", "0x00001000", "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared"])
+            foreach (var expected in (string[])["Name (_S5", "EisaId (\"PNP0501\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0F13\")", "EisaId (\"PNP0B00\")", "\"ACPI0007\"", "\"LNRO0005\"", "\"QEMU0001\"", "0xFEF00000", "0x00001000", "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared"])
             {
                 Assert.Contains(expected, source, StringComparison.Ordinal);
             }

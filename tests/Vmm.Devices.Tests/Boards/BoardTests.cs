@@ -134,7 +134,7 @@ public class BoardTests
             Assert.Throws<InvalidOperationException>(() => m.Board.Place("one too many", 1, null));
         }));
         Assert.Equal(256, slots.Select(s => s.Address).Distinct().Count());
-        Assert.All(slots, s => Assert.InRange(s.Address, 0xFEB0_0000ul, 0xFEBF_F000ul));
+        Assert.All(slots, s => Assert.InRange(s.Address, 0xFEF0_0000ul, 0xFEFF_F000ul));
         Assert.All(slots, s => Assert.InRange(s.Gsi, 16, 23));
         Assert.Throws<InvalidOperationException>(() => new MicroVmBoard().Place("nothing", 0, null));
         Assert.Throws<InvalidOperationException>(() => new MicroVmBoard().Place("huge", uint.MaxValue, null));
