@@ -9,7 +9,7 @@ namespace Vmm.Core.Memory;
 /// <c>Try...</c> methods only: they copy, check every address, and never throw on what a guest asked for.
 /// Multi-byte values are little-endian, as the guest's are.
 /// </summary>
-public sealed class GuestMemory
+public sealed partial class GuestMemory
 {
     private readonly Lock _changes = new();
     private ImmutableArray<MemoryRegion> _regions = [];

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Vmm.Core.Memory;
 
 /// <summary>Guest RAM or ROM in native memory that this object owns, or that a caller lends.</summary>
-public sealed unsafe class MemoryRegion : IMemoryRegion, IDisposable
+public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
 {
     /// <summary>The size of a page, in bytes: the grain of mapping and dirty logging.</summary>
     public const int PageSize = 4096;
