@@ -10,7 +10,7 @@ namespace Vmm.Devices.Virtio.Queues;
 /// </summary>
 public sealed partial class Virtqueue
 {
-    private readonly VirtioDevice _device;
+    private readonly VirtioControl _device;
     private readonly List<ChainSlot> _slots = [];
     private readonly Stack<ChainSlot> _free = [];
 
@@ -30,7 +30,7 @@ public sealed partial class Virtqueue
     private bool _inBatch;
     private bool _stalled;
 
-    internal Virtqueue(VirtioDevice device, int index) => (_device, Index) = (device, index);
+    internal Virtqueue(VirtioControl device, int index) => (_device, Index) = (device, index);
 
     /// <summary>The queue's number in its device.</summary>
     public int Index { get; }

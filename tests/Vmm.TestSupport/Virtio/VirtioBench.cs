@@ -1,0 +1,76 @@
+using Vmm.Core.Buses;
+using Vmm.Core.Memory;
+using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Transport;
+
+namespace Vmm.TestSupport.Virtio;
+
+/// <summary>
+/// One virtio device without a machine: a bus, guest memory with a hole and a ROM in it, and a driver. Queues are from <see cref="QueueMemory"/> on,
+/// the rest of RAM is the driver's.
+/// </summary>
+public sealed class VirtioBench : IDisposable, IInterruptSink
+{
+    public const ulong Ram = 0, RamLength = 0x10_0000, SecondRam = 0x20_0000, SecondRamLength = 0x1_0000, Rom = 0x30_0000, RomLength = 0x1000, Hole = 0x18_0000;
+    public const ulong QueueMemory = 0x1_0000, Data = 0x8_0000, Window = 0xD000_0000;
+
+    private readonly MemoryRegion[] _regions;
+    private readonly IDisposable _transport;
+
+    public VirtioBench(VirtioDevice device, VirtioOptions? options = null)
+    {
+        options ??= new VirtioOptions();
+        Device = device;
+        _regions =
+        [
+            MemoryRegion.Allocate("ram", Ram, RamLength), MemoryRegion.Allocate("ram2", SecondRam, SecondRamLength), MemoryRegion.Allocate("rom", Rom, RomLength, MemoryRegionKind.Rom),
+        ];
+        foreach (var region in _regions) Memory.Add(region);
+        Bus = new SystemBus(Memory);
+        var mmio = new VirtioMmio(device, Memory, new InterruptLine(this, 0), options);
+        mmio.Map(Bus, Window);
+        _transport = mmio;
+        Reset = mmio.Reset;
+        State = mmio;
+        Transport = new MmioDriverTransport(Bus, Window);
+        Driver = new VirtioDriver(Transport, Memory, QueueMemory);
+    }
+
+    public VirtioDevice Device { get; }
+
+    public GuestMemory Memory { get; } = new();
+
+    public SystemBus Bus { get; }
+
+    public DriverTransport Transport { get; }
+
+    public VirtioDriver Driver { get; }
+
+    /// <summary>Resets as the machine does.</summary>
+    public Action Reset { get; }
+
+    /// <summary>The device as the machine saves it.</summary>
+    public Vmm.Core.State.IStateful State { get; }
+
+    /// <summary>How often the interrupt line was raised.</summary>
+    public int Interrupts { get; private set; }
+
+    public bool IsBroken => (Device.Status & VirtioStatus.NeedsReset) != 0;
+
+    public MemoryRegion SecondRegion => _regions[1];
+
+    public byte[] Read(ulong address, int length)
+    {
+        var bytes = new byte[length];
+        Memory.TryRead(address, bytes);
+        return bytes;
+    }
+
+    public void Dispose()
+    {
+        _transport.Dispose();
+        foreach (var region in _regions) region.Dispose();
+    }
+
+    void IInterruptSink.SetInput(int input, bool level) => Interrupts += level ? 1 : 0;
+}
