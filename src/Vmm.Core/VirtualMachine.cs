@@ -55,12 +55,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
                 problems.Add($"Counted time needs a backend with {nameof(HypervisorCapabilities.VirtualTime)}, which '{options.Backend.Name}' has not; use the software CPU.");
             }
 
-            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, Inlets, Timeline, End);
+            Context = new MachineContext(board, Bus, Clock, Partition, options.LoggerFactory, Inlets, Timeline, End, OnEjected);
             build.Try(() => board.Attach(Context));
             foreach (var part in options.Parts) build.Try(() => part(Context));
             foreach (var (_, device) in Context.Devices) device.Reset();
             Load(options, board, build);
             var share = ShareKeeper.Create(options.Share);
+            Context.IsBuilt = true;
             _runners = [.. Partition.Vcpus.Select(v => new VcpuRunner(this, _gate, v, share))];
             Timeline.Mark(BootTimeline.Loaded);
             LogBuilt(Name, options.Vcpus, options.Backend.Name, Memory.RamSize, Context.Devices.Count);
@@ -161,6 +162,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
         KeepStatistics();
         foreach (var runner in _runners) runner.Join();
         FreePart("clock", Clock);
+        FreeLeaving();
         if (Context is not null)
         {
             foreach (var (name, device) in Context.Devices.Reverse()) FreePart(name, device as IDisposable);

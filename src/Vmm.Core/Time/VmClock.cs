@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmm.Core.Time;
 
 /// <summary>
@@ -12,6 +14,7 @@ public sealed class VmClock : IDisposable
 
     private readonly Lock _lock = new();
     private readonly List<VmTimer> _armed = new(8);
+    private readonly ConditionalWeakTable<object, object> _forgotten = [];
     private readonly TimeProvider _time;
     private readonly bool _isSystemTime;
     private readonly DateTimeOffset _epoch;
@@ -154,11 +157,27 @@ public sealed class VmClock : IDisposable
         }
     }
 
+    /// <summary>A device has left the machine: its timers fire no more, and cannot be armed.</summary>
+    internal void Forget(object gate)
+    {
+        lock (_lock)
+        {
+            _forgotten.TryAdd(gate, gate);
+            foreach (var timer in _armed)
+            {
+                if (timer.Gate == gate) timer.Deadline = long.MaxValue;
+            }
+
+            _armed.RemoveAll(t => t.Gate == gate);
+        }
+    }
+
     internal void Set(VmTimer timer, long deadline)
     {
         bool sooner;
         lock (_lock)
         {
+            if (deadline != long.MaxValue && _forgotten.TryGetValue(timer.Gate, out _)) return;
             if (timer.Deadline == deadline) return;
             var wasArmed = timer.Deadline != long.MaxValue;
             timer.Deadline = deadline;
@@ -207,7 +226,7 @@ public sealed class VmClock : IDisposable
             }
             else
             {
-                alarm.Change(TimeSpan.FromTicks((next - now - 1) / 100 + 1), Timeout.InfiniteTimeSpan);
+                alarm.Change(TimeSpan.FromTicks(Math.Min((next - now - 1) / 100 + 1, TimeSpan.TicksPerDay)), Timeout.InfiniteTimeSpan); // a timer takes no more than 49 days
                 _signal.Wait(long.MaxValue);
             }
         }

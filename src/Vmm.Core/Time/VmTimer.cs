@@ -12,6 +12,9 @@ public sealed class VmTimer
 
     internal VmTimer(VmClock clock, object gate, Action callback) => (_clock, _gate, _callback) = (clock, gate, callback);
 
+    /// <summary>The lock held around the callback.</summary>
+    internal object Gate => _gate;
+
     /// <summary>The clock value, in nanoseconds, at which it fires; <see cref="long.MaxValue"/> when disarmed.</summary>
     public long Deadline { get; internal set; } = long.MaxValue;
 

@@ -17,6 +17,9 @@ internal static class BoardPorts
     /// <summary>The ports behind the PCI host bridge; below them are those of the board's own chips.</summary>
     public const uint PciIoStart = 0x1000, PciIoEnd = 0x1_0000;
 
+    /// <summary>The general-purpose event that tells of PCI devices that come and go.</summary>
+    public const int PciHotPlugEvent = 1;
+
     /// <summary>The system control interrupt of ACPI.</summary>
     public const int SciIrq = 9;
 

@@ -69,7 +69,7 @@ internal static class MemoryLayout
     public static bool HasBiosArea(GuestMemory memory) => memory.IsRam(Ebda, VgaStart - Ebda) && memory.IsRam(Bios, OneMiB - Bios);
 
     /// <summary>The memory map: the board's RAM less what firmware keeps below 1 MiB; other memory is reserved.</summary>
-    public static ImmutableArray<MemoryMapEntry> Map(GuestMemory memory, ImmutableArray<(ulong Start, ulong Length)> ram)
+    public static ImmutableArray<MemoryMapEntry> Map(GuestMemory memory, ImmutableArray<(ulong Start, ulong Length)> ram, PciWindows? pci)
     {
         List<MemoryMapEntry> map = [];
         var hasBios = HasBiosArea(memory);
@@ -91,6 +91,8 @@ internal static class MemoryLayout
             Add(region.Start, region.End, MemoryMapType.Reserved);
         }
 
+        // A kernel trusts memory-mapped configuration space only where no memory can be.
+        if (pci is not null) Add(pci.EcamBase, pci.EcamBase + PciWindows.EcamLength, MemoryMapType.Reserved);
         return [.. map.OrderBy(e => e.Start)];
 
         void Add(ulong start, ulong end, MemoryMapType type)

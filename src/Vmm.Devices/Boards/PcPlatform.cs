@@ -28,6 +28,7 @@ internal sealed class PcPlatform
     private readonly List<Action<AmlWriter>> _described = [];
     private readonly SortedSet<int> _serialPorts = [];
     private readonly ResetPort _reset;
+    private AcpiPm? _power;
     private MachineContext? _machine;
     private ImmutableArray<(ulong Start, ulong Length)> _ram = [];
 
@@ -114,6 +115,9 @@ internal sealed class PcPlatform
         machine.Bus.Ports.Map(BoardPorts.PciData, BoardPorts.PciPortCount, bus.DataPorts, bus);
         machine.Bus.Mmio.Map(windows.EcamBase, PciWindows.EcamLength, bus.Ecam, bus);
         bus.Add(machine, "pci-host", new PciHostBridge(hasShadowMemory), 0);
+        var hotPlug = bus.HotPlug = new PciHotPlug(bus, machine.Ejected, () => _power!.RaiseEvent(BoardPorts.PciHotPlugEvent));
+        Add(BoardPorts.PciHotPlug, PciHotPlug.WindowLength, "pci-hot-plug", hotPlug);
+        hotPlug.Attach(machine);
 
         (InterruptLine, byte) Wire(int pin) => (_router.Line(BoardPorts.FirstPciGsi + pin), (byte)(BoardPorts.FirstPciGsi + pin));
     }
@@ -134,19 +138,19 @@ internal sealed class PcPlatform
     {
         var memory = machine.Memory;
         var cpus = machine.Partition.Vcpus.Count;
-        var map = MemoryLayout.Map(memory, _ram);
+        var map = MemoryLayout.Map(memory, _ram, Pci?.Windows);
         var arguments = string.Join(' ', machine.KernelArguments.Prepend(kernelArguments).Where(a => a.Length > 0));
         if (!MemoryLayout.HasBiosArea(memory)) return new BootContext(memory, map, 0, cpus, arguments);
 
-        var dsdt = Dsdt.Build(cpus, _serialPorts, _hasKeyboard, _hasMouse, Windows.Placed, _described);
-        var acpi = AcpiTables.Build(MemoryLayout.Bios, cpus, _hasKeyboard, dsdt).Bytes;
+        var dsdt = Dsdt.Build(cpus, _serialPorts, _hasKeyboard, _hasMouse, Windows.Placed, Pci?.Windows, _described);
+        var acpi = AcpiTables.Build(MemoryLayout.Bios, cpus, _hasKeyboard, Pci?.Windows, dsdt).Bytes;
         var mp = MpTable.Build(cpus);
         if ((ulong)acpi.Length > MemoryLayout.BiosUpper - MemoryLayout.Bios || (ulong)mp.Length > MemoryLayout.OneMiB - MemoryLayout.BiosUpper)
         {
             throw new VmmConfigurationException([$"The ACPI tables take {acpi.Length} bytes, more than the 64 KiB that the board has for them: use fewer devices."]);
         }
 
-        if (Firmware is not null) FirmwareFiles.Fill(Firmware, map, cpus, memory.RamSize, AcpiTables.Build(0, cpus, _hasKeyboard, dsdt));
+        if (Firmware is not null) FirmwareFiles.Fill(Firmware, map, cpus, memory.RamSize, AcpiTables.Build(0, cpus, _hasKeyboard, Pci?.Windows, dsdt));
         memory.TryWrite(MemoryLayout.Bios, acpi);
         memory.TryWrite(MemoryLayout.BiosUpper, mp);
         memory.TryFill(MemoryLayout.Ebda, MemoryLayout.VgaStart - MemoryLayout.Ebda, 0);
@@ -158,7 +162,7 @@ internal sealed class PcPlatform
 
     private void AttachPowerManagement(MachineContext machine)
     {
-        var pm = new AcpiPm(machine.Clock, _router.IsaLine(BoardPorts.SciIrq), () => machine.End(new MachineExit(MachineExitKind.PoweredOff)));
+        var pm = _power = new AcpiPm(machine.Clock, _router.IsaLine(BoardPorts.SciIrq), () => machine.End(new MachineExit(MachineExitKind.PoweredOff)));
         Add(BoardPorts.AcpiPm, AcpiPm.WindowLength, "acpi-pm", pm);
         var button = machine.CreateInlet<bool>(pm, _ => pm.PressPowerButton());
         machine.PowerButtonPressed += () => button.Post(true);

@@ -61,6 +61,9 @@ public sealed class PciBus : IDevice
     /// <summary>Serves <see cref="PciWindows.EcamLength"/> bytes of memory-mapped configuration space.</summary>
     public IIoHandler Ecam { get; }
 
+    /// <summary>Tells the guest of devices that come and go; null on a bus whose devices are fixed.</summary>
+    public PciHotPlug? HotPlug { get; internal set; }
+
     /// <summary>The function at an address, or null.</summary>
     /// <param name="device">0 to 31.</param>
     /// <param name="function">0 to 7.</param>
@@ -71,7 +74,7 @@ public sealed class PciBus : IDevice
     /// <param name="name">A name unique within the machine, part of the snapshot format.</param>
     /// <param name="function">The function; the machine disposes it.</param>
     /// <param name="device">Its device number, 1 to 31; null takes the first that is free.</param>
-    /// <param name="number">Its function number, 0 to 7. A device has a function 0.</param>
+    /// <param name="number">Its function number, 0 to 7. Of a device that is plugged in while the guest runs, function 0 comes last.</param>
     /// <exception cref="ArgumentException">The place is taken or does not exist, or the name is taken.</exception>
     /// <exception cref="InvalidOperationException">All places are taken, or the function is in a slot already.</exception>
     public void Add(MachineContext machine, string name, PciFunction function, int? device = null, int number = 0)
@@ -81,8 +84,11 @@ public sealed class PciBus : IDevice
         var slot = device ?? FirstFree();
         if (slot is < 0 or >= DeviceCount || number is < 0 or >= FunctionsPerDevice) throw new ArgumentOutOfRangeException(nameof(device), $"Function {slot}.{number} of '{name}' does not exist: devices are 1 to {DeviceCount - 1}, functions 0 to {FunctionsPerDevice - 1}.");
         if (this[slot, number] is not null) throw new ArgumentException($"The PCI slot {slot}.{number} for '{name}' is taken; choose another, or none.", nameof(device));
-        machine.AddDevice(name, function);
+        machine.AddDevice(name, function, slot == 0 ? null : HotPlug?.SlotOf(function, slot));
         Insert(function, slot, number);
+
+        // A device is complete, and its guest told, when it has its function 0.
+        if (machine.IsBuilt && number == 0) HotPlug?.Announce(slot);
     }
 
     /// <inheritdoc/>

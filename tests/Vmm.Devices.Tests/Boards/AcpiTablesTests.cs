@@ -13,13 +13,14 @@ public class AcpiTablesTests
     [Theory]
     [InlineData("microvm", 1)]
     [InlineData("microvm", 2)]
+    [InlineData("microvm-pci", 2)]
     [InlineData("pc", 1)]
     [InlineData("pc", 255)]
     public void Tables_OfEachBoard_HaveRightLengthsAndChecksums(string board, int vcpus)
     {
         using var machine = Make(board, vcpus);
         var tables = Tables(machine);
-        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", "RSDT", "XSDT"], tables.Keys.Order());
+        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", .. board == "microvm" ? (string[])[] : ["MCFG"], "RSDT", "XSDT"], tables.Keys.Order());
         foreach (var (name, table) in tables.Where(t => t.Key != "FACS")) Assert.True(Sum(table) == 0, $"{name} sums to {Sum(table)}.");
         var rsdp = machine.Memory(machine.Boot.RsdpAddress, 36);
         Assert.Equal(0, Sum(rsdp.AsSpan(0, 20)));
@@ -48,6 +49,7 @@ public class AcpiTablesTests
     [Theory]
     [InlineData("microvm", 1)]
     [InlineData("microvm", 2)]
+    [InlineData("microvm-pci", 2)]
     [InlineData("pc", 4)]
     [InlineData("pc", 255)]
     public void Iasl_OnEveryTable_FindsNothingWrong(string board, int vcpus)
@@ -88,7 +90,7 @@ public class AcpiTablesTests
             File.WriteAllBytes(Path.Combine(directory, "DSDT.aml"), Tables(machine)["DSDT"]);
             Iasl.Run(directory, "-d", "DSDT.aml");
             var source = File.ReadAllText(Path.Combine(directory, "DSDT.dsl"));
-            foreach (var expected in (string[])["Name (_S5", "EisaId (\"PNP0501\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0F13\")", "EisaId (\"PNP0B00\")", "\"ACPI0007\"", "\"LNRO0005\"", "\"QEMU0001\"", "0xFEF00000", "0x00001000", "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared"])
+            foreach (var expected in (string[])["Name (_S5", "EisaId (\"PNP0501\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0F13\")", "EisaId (\"PNP0B00\")", "\"ACPI0007\"", "\"LNRO0005\"", "\"QEMU0001\"", "0xFEF00000", "0x00001000", "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared", "PNP0A08", "_PRT", "_EJ0", "_E01", "WordBusNumber", "QWordMemory", "_OSC"])
             {
                 Assert.Contains(expected, source, StringComparison.Ordinal);
             }
@@ -101,7 +103,7 @@ public class AcpiTablesTests
 
     private static BoardMachine Make(string board, int vcpus)
     {
-        IBoard made = board == "pc" ? new PcBoard() : new MicroVmBoard();
+        IBoard made = board == "pc" ? new PcBoard() : new MicroVmBoard(new MicroVmOptions { Pci = board == "microvm-pci" });
         return new BoardMachine(made, b => b.AddPvPanic().AddPart(m =>
         {
             for (var i = 0; i < 20; i++) m.Board.Place($"disk{i}", 0x200, i == 3 ? null : "LNRO0005");

@@ -1,6 +1,7 @@
-// ACPI 6.5, 5.2 "ACPI System Description Tables": RSDP, RSDT, XSDT, FADT, FACS, MADT.
+// ACPI 6.5, 5.2 "ACPI System Description Tables": RSDP, RSDT, XSDT, FADT, FACS, MADT; PCI Firmware Specification 3.3, 4.1.2 "MCFG".
 using System.Buffers.Binary;
 using Vmm.Devices.Chipset;
+using Vmm.Devices.Pci;
 
 namespace Vmm.Devices.Boards.Acpi;
 
@@ -19,15 +20,17 @@ internal static class AcpiTables
     /// <param name="address">Where it will be; a multiple of 64. Zero for addresses that are offsets.</param>
     /// <param name="cpus">Number of processors; their APIC ids are 0 and up.</param>
     /// <param name="keyboard">Whether there is a keyboard controller to be told of.</param>
+    /// <param name="pci">What is behind the PCI host bridge; null where there is none.</param>
     /// <param name="dsdt">The DSDT.</param>
-    public static AcpiImage Build(ulong address, int cpus, bool keyboard, byte[] dsdt)
+    public static AcpiImage Build(ulong address, int cpus, bool keyboard, PciWindows? pci, byte[] dsdt)
     {
         List<byte> image = [.. new byte[RsdpLength]];
         List<(int Offset, int Size)> pointers = [(RsdtPointerAt, 4), (XsdtPointerAt, 8)];
         List<(int Offset, int Start, int Length)> checksums = [(RsdpChecksumAt, 0, RsdpFirstPart), (RsdpExtendedChecksumAt, 0, RsdpLength)];
         var facsAt = Append(Facs());
         var dsdtAt = Append(dsdt);
-        ulong[] tables = [Append(Fadt(facsAt, dsdtAt, keyboard), (36, 4), (40, 4), (140, 8)), Append(Madt(cpus))];
+        List<ulong> tables = [Append(Fadt(facsAt, dsdtAt, keyboard), (36, 4), (40, 4), (140, 8)), Append(Madt(cpus))];
+        if (pci is not null) tables.Add(Append(new AcpiTable("MCFG", 1).U64(0).U64(pci.EcamBase).U16(0).U8(0).U8(0).U32(0).ToArray()));
         var rsdt = new AcpiTable("RSDT", 1);
         var xsdt = new AcpiTable("XSDT", 1);
         foreach (var table in tables)

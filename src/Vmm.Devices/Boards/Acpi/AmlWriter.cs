@@ -5,7 +5,7 @@ using System.Text;
 namespace Vmm.Devices.Boards.Acpi;
 
 /// <summary>Writes AML byte code: names, packages, scopes, devices and their resources. Blocks are nested by callbacks.</summary>
-internal sealed class AmlWriter
+internal sealed partial class AmlWriter
 {
     private const byte ZeroOp = 0x00, OneOp = 0x01, NameOp = 0x08, BytePrefix = 0x0A, WordPrefix = 0x0B, DWordPrefix = 0x0C, StringPrefix = 0x0D, QWordPrefix = 0x0E;
     private const byte ScopeOp = 0x10, BufferOp = 0x11, PackageOp = 0x12, ExtendedPrefix = 0x5B, DeviceOp = 0x82;
@@ -78,6 +78,25 @@ internal sealed class AmlWriter
         buffer._bytes.AddRange(template._bytes);
         _bytes.Add(BufferOp);
         WithLength(buffer);
+    }
+
+    /// <summary>Name (name, Package () { Package () { integers } ... })</summary>
+    public void NamePackages(string name, IReadOnlyCollection<ulong[]> packages)
+    {
+        StartName(name);
+        var content = new AmlWriter();
+        content._bytes.Add((byte)packages.Count);
+        foreach (var values in packages)
+        {
+            var inner = new AmlWriter();
+            inner._bytes.Add((byte)values.Length);
+            foreach (var value in values) inner.Integer(value);
+            content._bytes.Add(PackageOp);
+            content.WithLength(inner);
+        }
+
+        _bytes.Add(PackageOp);
+        WithLength(content);
     }
 
     /// <summary>IO (Decode16, port, port, 1, length)</summary>

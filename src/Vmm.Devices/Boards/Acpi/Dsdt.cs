@@ -2,20 +2,21 @@
 using System.Globalization;
 using Vmm.Core.Boards;
 using Vmm.Devices.Chipset;
+using Vmm.Devices.Pci;
 
 namespace Vmm.Devices.Boards.Acpi;
 
 /// <summary>The differentiated system description table: what is on the board.</summary>
 internal static class Dsdt
 {
-    public static byte[] Build(int cpus, IEnumerable<int> serialPorts, bool keyboard, bool mouse, IEnumerable<(string? AcpiId, BoardSlot Slot)> placed, IEnumerable<Action<AmlWriter>> others)
+    public static byte[] Build(int cpus, IEnumerable<int> serialPorts, bool keyboard, bool mouse, IEnumerable<(string? AcpiId, BoardSlot Slot)> placed, PciWindows? pci, IEnumerable<Action<AmlWriter>> others)
     {
         var aml = new AmlWriter();
         aml.NamePackage("_S5", AcpiPm.SoftOff, AcpiPm.SoftOff, 0, 0);
         aml.Scope("_SB", system =>
         {
             for (var i = 0; i < cpus; i++) Device(system, string.Create(CultureInfo.InvariantCulture, $"C{i:X3}"), "ACPI0007", i, null);
-            Motherboard(system);
+            Motherboard(system, pci);
             Device(system, "RTC", "PNP0B00", null, r =>
             {
                 r.Io(BoardPorts.Rtc, 2);
@@ -55,6 +56,7 @@ internal static class Dsdt
 
             foreach (var describe in others) describe(system);
         });
+        if (pci is not null) PciRoot.Describe(aml, pci);
         return new AcpiTable("DSDT", 2).Bytes(aml.ToArray()).ToArray();
     }
 
@@ -66,9 +68,15 @@ internal static class Dsdt
         if (resources is not null) device.Resources(resources);
     });
 
-    // The ports of chips that no driver claims by an id.
-    private static void Motherboard(AmlWriter system) => Device(system, "MBRD", "PNP0C02", 0, r =>
+    // The addresses of chips that no driver claims by an id.
+    private static void Motherboard(AmlWriter system, PciWindows? pci) => Device(system, "MBRD", "PNP0C02", 0, r =>
     {
+        if (pci is not null)
+        {
+            r.Io(BoardPorts.PciHotPlug, (byte)PciHotPlug.WindowLength);
+            r.Memory32((uint)pci.EcamBase, PciWindows.EcamLength);
+        }
+
         r.Io(BoardPorts.AcpiPm, (byte)AcpiPm.WindowLength);
         r.Io(BoardPorts.Elcr, 2);
         r.Io(BoardPorts.Reset, 1);
