@@ -24,7 +24,7 @@ public sealed class BootedLinux : IAsyncDisposable
     public CancellationToken Token => _patience.Token;
 
     public static async Task<BootedLinux> StartAsync(Func<VirtualMachineBuilder, VirtualMachineBuilder>? configure = null, KernelForm form = KernelForm.BzImage, string? command = null, bool pc = false,
-        string[]? modules = null, string[]? packages = null, Func<Initramfs, Initramfs>? customize = null)
+        string[]? modules = null, string[]? packages = null, Func<Initramfs, Initramfs>? customize = null, bool pci = false)
     {
         var kernel = await RealGuests.KernelAsync();
         var busybox = await RealGuests.BusyboxAsync();
@@ -37,7 +37,7 @@ public sealed class BootedLinux : IAsyncDisposable
         var console = new ConsolePipe();
         var builder = new VirtualMachineBuilder()
             .WithBackend(new SoftwareHypervisor())
-            .WithBoard(() => pc ? new PcBoard(new PcOptions { Console = console }) : new MicroVmBoard(new MicroVmOptions { Console = console }));
+            .WithBoard(() => pc ? new PcBoard(new PcOptions { Console = console }) : new MicroVmBoard(new MicroVmOptions { Console = console, Pci = pci }));
         builder = form == KernelForm.Pvh ? builder.WithPvh(image, LinuxShell.DefaultCommandLine, initramfs) : builder.WithLinux(image, LinuxShell.DefaultCommandLine, initramfs);
         var machine = (configure?.Invoke(builder) ?? builder).Build();
         await machine.StartAsync();
