@@ -24,6 +24,7 @@ public abstract partial class PciFunction : IDevice
     private int _nextCapability = PciSpec.FirstCapability;
     private int _linkAt = PciSpec.CapabilitiesPointer;
     private bool _isMultiFunction;
+    private int _savedAddress;
     private PciConnection? _connection;
 
     /// <summary>Makes a function with the registers that each has.</summary>
@@ -77,18 +78,19 @@ public abstract partial class PciFunction : IDevice
         visitor.Array(1000, _config.AsSpan());
         visitor.Field(1001, ref _interrupt);
         if (MsiX is { } msix) visitor.Part(1002, msix);
-        var address = Address;
-        visitor.Field(1003, ref address);
-        if (visitor.IsLoading && _connection is not null && address != Address)
-        {
-            throw new InvalidOperationException($"it was saved in slot {address >> 3}.{address & 7} and is in slot {Address >> 3}.{Address & 7}; plug it where it was.");
-        }
+        _savedAddress = Address;
+        visitor.Field(1003, ref _savedAddress);
     }
 
     /// <inheritdoc/>
     /// <remarks>What is derived calls this first.</remarks>
     public virtual void OnStateLoaded()
     {
+        if (_connection is not null && _savedAddress != Address)
+        {
+            throw new InvalidOperationException($"it was saved in slot {_savedAddress >> 3}.{_savedAddress & 7} and is in slot {Address >> 3}.{Address & 7}; plug it where it was");
+        }
+
         // What a guest could not have changed is what it always is, whatever was saved.
         for (var i = 0; i < _config.Length; i++)
         {
