@@ -67,6 +67,8 @@ internal sealed partial class VirtioControl : IStateful
 
     public bool IsBroken => (_s.Status & VirtioStatus.NeedsReset) != 0;
 
+    public bool MayTransfer => _transport is { MayTransfer: true };
+
     public uint ConfigGeneration => _s.ConfigGeneration;
 
     public long Mistakes => Volatile.Read(ref _mistakes);
@@ -320,7 +322,7 @@ internal sealed partial class VirtioControl : IStateful
 
     private void RunQueue(Virtqueue queue)
     {
-        if (!queue.IsReady || !IsDriverReady || IsBroken || queue.IsDraining) return;
+        if (!queue.IsReady || !IsDriverReady || IsBroken || queue.IsDraining || !MayTransfer) return;
         _running++;
         queue.BeginBatch();
         try

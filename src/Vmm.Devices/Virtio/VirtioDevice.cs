@@ -29,6 +29,9 @@ public abstract class VirtioDevice
     /// <summary>The name for messages: the type's, unless the device says better.</summary>
     public virtual string Name => GetType().Name;
 
+    /// <summary>The class code of its PCI function, where it is one: 24 bits, base class first.</summary>
+    public virtual uint PciClass => 0xFF0000;
+
     /// <summary>The features of its own that it offers, bits 0 to 23 and 50 to 63. The same as long as it is in a machine.</summary>
     public virtual ulong Features => 0;
 

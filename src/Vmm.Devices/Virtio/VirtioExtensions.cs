@@ -1,5 +1,6 @@
 using Vmm.Core;
 using Vmm.Core.Boards;
+using Vmm.Devices.Pci;
 using Vmm.Devices.Virtio.Transport;
 
 namespace Vmm.Devices.Virtio;
@@ -23,6 +24,8 @@ public static class VirtioExtensions
     /// <param name="name">A name unique within the machine, part of the snapshot format.</param>
     /// <param name="device">The device; the machine disposes it if it is disposable.</param>
     /// <param name="options">Where it is plugged in and what it offers; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The options do not fit, or the name is taken.</exception>
+    /// <exception cref="InvalidOperationException">The board has no room left, or no PCI.</exception>
     public static void AddVirtio(this MachineContext machine, string name, VirtioDevice device, VirtioOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(machine);
@@ -30,6 +33,12 @@ public static class VirtioExtensions
         if (options.QueueSize is < 1 or > Queues.VirtqueueLimits.QueueSize || !System.Numerics.BitOperations.IsPow2(options.QueueSize))
         {
             throw new ArgumentException($"A queue of '{name}' cannot have {options.QueueSize} descriptors; {nameof(VirtioOptions.QueueSize)} is a power of two up to {Queues.VirtqueueLimits.QueueSize}.", nameof(options));
+        }
+
+        if (options.Transport == VirtioTransportKind.Pci)
+        {
+            machine.AddPciFunction(name, new VirtioPci(device, machine.Memory, options, machine), options.PciDevice);
+            return;
         }
 
         var slot = machine.Board.Place(name, VirtioMmio.WindowLength, MmioAcpiId);

@@ -6,6 +6,9 @@ public sealed record VirtioOptions
     /// <summary>The bus it is on.</summary>
     public VirtioTransportKind Transport { get; init; } = VirtioTransportKind.Mmio;
 
+    /// <summary>Its PCI device number, 1 to 31; null takes the first that is free.</summary>
+    public int? PciDevice { get; init; }
+
     /// <summary>The most descriptors in a queue: a power of two, up to <see cref="Queues.VirtqueueLimits.QueueSize"/>. A device may ask for less.</summary>
     public int QueueSize { get; init; } = 256;
 

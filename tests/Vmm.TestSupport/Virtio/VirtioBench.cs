@@ -1,5 +1,6 @@
 using Vmm.Core.Buses;
 using Vmm.Core.Memory;
+using Vmm.Devices.Pci;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
 
@@ -27,12 +28,24 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
         ];
         foreach (var region in _regions) Memory.Add(region);
         Bus = new SystemBus(Memory);
-        var mmio = new VirtioMmio(device, Memory, new InterruptLine(this, 0), options);
-        mmio.Map(Bus, Window);
-        _transport = mmio;
-        Reset = mmio.Reset;
-        State = mmio;
-        Transport = new MmioDriverTransport(Bus, Window);
+        if (options.Transport == VirtioTransportKind.Pci)
+        {
+            var function = new VirtioPci(device, Memory, options);
+            var pci = new PciBus(Bus, new PciWindows(Window, 0x1000, 0x2000, Window + PciWindows.EcamLength, Window + 0x100_0000, 1UL << 38, 1UL << 39), _ => (new InterruptLine(this, 0), 11), Messages.Add);
+            Bus.Mmio.Map(Window, PciWindows.EcamLength, pci.Ecam, pci);
+            pci.Insert(function, 1, 0);
+            function.Reset();
+            (_transport, Reset, State) = (function, function.Reset, function);
+            Transport = new PciDriverTransport(Bus, Window + (1 << 15), (uint)Window + PciWindows.EcamLength, Messages);
+        }
+        else
+        {
+            var mmio = new VirtioMmio(device, Memory, new InterruptLine(this, 0), options);
+            mmio.Map(Bus, Window);
+            (_transport, Reset, State) = (mmio, mmio.Reset, mmio);
+            Transport = new MmioDriverTransport(Bus, Window);
+        }
+
         Driver = new VirtioDriver(Transport, Memory, QueueMemory);
     }
 
@@ -51,6 +64,9 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
 
     /// <summary>The device as the machine saves it.</summary>
     public Vmm.Core.State.IStateful State { get; }
+
+    /// <summary>The messages that the function has sent (PCI).</summary>
+    public List<MsiMessage> Messages { get; } = [];
 
     /// <summary>How often the interrupt line was raised.</summary>
     public int Interrupts { get; private set; }

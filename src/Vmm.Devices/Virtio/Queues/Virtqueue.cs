@@ -91,7 +91,7 @@ public sealed partial class Virtqueue
         if (Own(chain) is not { } slot) return;
         slot.Written = (uint)Math.Min(written, slot.WritableLength);
         if (slot.IsLent) AccountForLent(slot);
-        if (slot.IsStale || !_s.Ready || _device.IsBroken)
+        if (slot.IsStale || !_s.Ready || _device.IsBroken || !_device.MayTransfer)
         {
             Release(slot);
             return;
@@ -115,7 +115,7 @@ public sealed partial class Virtqueue
     /// <param name="reason">What the guest did, for the log.</param>
     public void Fail(string reason) => _device.Break(Index, reason);
 
-    private bool CanTake => _s.Ready && !IsDraining && !_device.IsBroken && _device.IsDriverReady;
+    private bool CanTake => _s.Ready && !IsDraining && !_device.IsBroken && _device.IsDriverReady && _device.MayTransfer;
 
     private ChainSlot? Own(DescriptorChain chain) => chain.Queue == this && chain.Slot is { IsDone: false } slot && !_again.Contains(slot) ? slot : null;
 

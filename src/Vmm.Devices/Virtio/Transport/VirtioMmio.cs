@@ -158,6 +158,8 @@ public sealed class VirtioMmio : IVirtioTransport, IIoHandler, IDisposable
         Update();
     }
 
+    bool IVirtioTransport.MayTransfer => true;
+
     void IVirtioTransport.SignalQueue(Virtqueue queue) => Raise(UsedBuffer);
 
     void IVirtioTransport.SignalConfig() => Raise(ConfigurationChange);
