@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.IO.Pipelines;
-using Vmm.Core.Devices;
 
 namespace Vmm.Devices.Serial;
 
@@ -15,14 +14,14 @@ internal sealed class SerialInput
 
     private readonly Lock _lock = new();
     private readonly PipeReader _reader;
-    private readonly Inlet<byte[]> _inlet;
+    private readonly Action<byte[]> _post;
     private TaskCompletionSource? _waiting;
     private int _underWay;
     private volatile bool _stopping;
 
     /// <param name="reader">Where the bytes come from; completed when the port is closed or the other end has.</param>
-    /// <param name="inlet">The port's door.</param>
-    public SerialInput(PipeReader reader, Inlet<byte[]> inlet) => (_reader, _inlet) = (reader, inlet);
+    /// <param name="post">Hands bytes to the port's inlet.</param>
+    public SerialInput(PipeReader reader, Action<byte[]> post) => (_reader, _post) = (reader, post);
 
     public void Start() => _ = Task.Run(PumpAsync);
 
@@ -62,7 +61,7 @@ internal sealed class SerialInput
                 if (!taken.IsEmpty)
                 {
                     lock (_lock) _underWay += (int)taken.Length;
-                    _inlet.Post(taken.ToArray());
+                    _post(taken.ToArray());
                 }
 
                 _reader.AdvanceTo(taken.End);

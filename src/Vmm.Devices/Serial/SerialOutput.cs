@@ -24,7 +24,7 @@ internal sealed class SerialOutput : IThreadPoolWorkItem
     private long _undelivered;
 
     /// <param name="writer">Where the bytes go; completed by <see cref="Close"/>.</param>
-    /// <param name="roomAgain">Called on a worker thread when bytes are taken again after <see cref="TrySend"/> refused one.</param>
+    /// <param name="roomAgain">Called on a worker thread when bytes are taken again after <see cref="TrySend(byte)"/> refused one.</param>
     public SerialOutput(PipeWriter writer, Action roomAgain) => (_writer, _roomAgain) = (writer, roomAgain);
 
     /// <summary>Bytes that were dropped because nobody is at the other end any more.</summary>
@@ -49,6 +49,50 @@ internal sealed class SerialOutput : IThreadPoolWorkItem
 
             _ring[(_first + _count++) % Capacity] = value;
             if (_working) return true;
+            _working = true;
+        }
+
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+        return true;
+    }
+
+    /// <summary>How many bytes <see cref="TrySend(ReadOnlySpan{byte})"/> would take now; all, when nobody is at the other end.</summary>
+    public int Room
+    {
+        get
+        {
+            lock (_lock)
+            {
+                if (_closed || _closing) return int.MaxValue;
+                _starved |= _count == Capacity;
+                return Capacity - _count;
+            }
+        }
+    }
+
+    /// <summary>Takes bytes, all or none.</summary>
+    public bool TrySend(ReadOnlySpan<byte> bytes)
+    {
+        lock (_lock)
+        {
+            if (_closed || _closing)
+            {
+                _undelivered += bytes.Length;
+                return true;
+            }
+
+            if (bytes.Length > Capacity - _count)
+            {
+                _starved = true;
+                return false;
+            }
+
+            var at = (_first + _count) % Capacity;
+            var toEnd = Math.Min(bytes.Length, Capacity - at);
+            bytes[..toEnd].CopyTo(_ring.AsSpan(at));
+            bytes[toEnd..].CopyTo(_ring);
+            _count += bytes.Length;
+            if (_working || bytes.IsEmpty) return true;
             _working = true;
         }
 

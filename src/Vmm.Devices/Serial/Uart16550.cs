@@ -105,7 +105,7 @@ public sealed partial class Uart16550 : IDevice, IIoHandler, IByteWide, IDisposa
         _logger = machine.LoggerFactory.CreateLogger<Uart16550>();
         var room = machine.CreateInlet<bool>(this, _ => Drain());
         _output = new SerialOutput(host.Output, () => room.Post(true));
-        _input = new SerialInput(host.Input, machine.CreateInlet<byte[]>(this, bytes => Deliver(bytes)));
+        _input = new SerialInput(host.Input, machine.CreateInlet<byte[]>(this, bytes => Deliver(bytes)).Post);
         _input.Start();
     }
 

@@ -226,7 +226,7 @@ internal sealed partial class VirtioControl : IStateful
         var length = (uint)_device.ConfigLength;
         Span<byte> bytes = stackalloc byte[8];
         System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
-        if (offset >= length || (uint)size > length - offset || (_s.Status & VirtioStatus.Driver) == 0 || !_device.TakeConfig((int)offset, bytes[..size])) CountMistake();
+        if (offset >= length || (uint)size > length - offset || !_device.TakeConfig((int)offset, bytes[..size])) CountMistake();
     }
 
     /// <summary>The configuration has changed.</summary>

@@ -113,6 +113,9 @@ public abstract class VirtioDevice
     /// <summary>Tells the driver that the configuration has changed. Under the lock.</summary>
     protected void NotifyConfigChanged() => Control.ConfigChanged();
 
+    /// <summary>Counts something that no driver may do, but which the device can live with.</summary>
+    protected void CountMistake() => Control.CountMistake();
+
     /// <summary>Makes a door for outside input. In the constructor.</summary>
     /// <typeparam name="T">What comes in.</typeparam>
     /// <param name="deliver">Takes an item, under the lock.</param>
