@@ -54,10 +54,10 @@ public sealed class VirtioPci : PciFunction, IVirtioTransport, IDisposable
         _device = device;
         Control = device.Control;
         _registers = AddBar(0, PciBarKind.Memory32, RegistersLength);
-        _registers.Map(CommonOffset, VirtioPciCommon.Length, new VirtioPciCommon(this));
+        _registers.Map(CommonOffset, VirtioPciRegisters.Length, new VirtioPciRegisters(this));
         _registers.Map(IsrOffset, IsrLength, new VirtioPciWindow(ReadInterrupts, null));
         _registers.Map(DeviceOffset, VirtqueueLimits.ConfigBytes, new VirtioPciWindow(Control.ReadConfig, Control.WriteConfig));
-        AddStructure(CommonConfig, CommonOffset, VirtioPciCommon.Length);
+        AddStructure(CommonConfig, CommonOffset, VirtioPciRegisters.Length);
         AddStructure(IsrConfig, IsrOffset, IsrLength);
         AddStructure(DeviceConfig, DeviceOffset, VirtqueueLimits.ConfigBytes);
         var queues = (uint)device.Queues.Count;

@@ -4,7 +4,7 @@ using Vmm.Core.Buses;
 namespace Vmm.Devices.Virtio.Transport;
 
 /// <summary>The common configuration structure. Fields are accessed whole; those of 64 bits as two halves, or whole.</summary>
-internal sealed class VirtioPciCommon(VirtioPci owner) : IIoHandler
+internal sealed class VirtioPciRegisters(VirtioPci owner) : IIoHandler
 {
     public const uint Length = 0x40;
 
