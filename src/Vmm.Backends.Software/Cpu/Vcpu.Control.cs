@@ -99,15 +99,7 @@ internal sealed partial class Vcpu
         return true;
     }
 
-    private ulong _cr4Mask;
-
-    private void ComputeCr4Mask()
-    {
-        ulong Bit(CpuFeature feature, ulong bit) => Model.Has(feature) ? bit : 0;
-        _cr4Mask = Cr4Vme | Cr4Pvi | Cr4Tsd | Cr4De | Cr4Pse | Cr4Pae | Cr4Mce | Cr4Pge | Cr4Pce | Cr4OsFxsr | Cr4OsXmmExcpt
-            | Bit(CpuFeature.Umip, Cr4Umip) | Bit(CpuFeature.La57, Cr4La57) | Bit(CpuFeature.Fsgsbase, Cr4FsGsBase) | Bit(CpuFeature.Pcid, Cr4Pcide)
-            | Bit(CpuFeature.Xsave, Cr4OsXsave) | Bit(CpuFeature.Smep, Cr4Smep) | Bit(CpuFeature.Smap, Cr4Smap) | Bit(CpuFeature.Pku, Cr4Pke);
-    }
+    private readonly ulong _cr4Mask;
 
     // PAE paging keeps the four page-directory-pointer entries inside the processor; reserved bits in a present one are #GP.
     private bool TryLoadPdptes(ulong cr3)

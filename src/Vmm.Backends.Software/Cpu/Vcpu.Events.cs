@@ -14,6 +14,9 @@ internal sealed partial class Vcpu
     private bool _nmiPending;
     private bool _nmiBlocked;
 
+    // Of a loaded state only: the processor itself never stops between STI or MOV SS and the instruction behind it.
+    private byte _interruptShadow;
+
     /// <summary>Running, halted, or waiting for INIT or SIPI.</summary>
     public MpState Activity { get => (MpState)_activity; set => _activity = (int)value; }
 
@@ -41,7 +44,12 @@ internal sealed partial class Vcpu
     public void InjectNmi() => Wake(EventNmi);
 
     /// <summary>INIT, from another processor's local APIC.</summary>
-    public void RequestInit() => Wake(EventInit);
+    public void RequestInit()
+    {
+        // A start-up message that came before it counts for nothing.
+        Interlocked.And(ref S.Events, ~EventStartup);
+        Wake(EventInit);
+    }
 
     /// <summary>SIPI: ignored unless INIT came before.</summary>
     public void RequestStartup(byte vector)
@@ -77,14 +85,35 @@ internal sealed partial class Vcpu
         Signal(EventInterrupt);
     }
 
+    // The one instruction that a loaded interrupt shadow covers, before any interrupt is looked at. A kick may come first: the shadow stays.
+    private void RunInShadow()
+    {
+        if (Activity != MpState.Runnable || S.FaultVector >= 0 || _shutdown)
+        {
+            _interruptShadow = 0;
+            return;
+        }
+
+        if ((Volatile.Read(ref S.Events) & EventInvalidate) != 0)
+        {
+            Interlocked.And(ref S.Events, ~EventInvalidate);
+            ServeInvalidations();
+        }
+
+        _interruptShadow = 0;
+        S.Mode |= CpuMode.Step;
+        Step();
+        UpdateMode();
+        if (S.FaultVector >= 0) DeliverFault();
+        Signal(EventInterrupt);
+    }
+
     private VcpuStop? ServeEvents()
     {
         var events = Interlocked.Exchange(ref S.Events, 0);
         if ((events & EventInvalidate) != 0) ServeInvalidations();
-        if ((events & EventNmi) != 0) _nmiPending = true;
-        if ((events & EventInit) != 0) ServeInit();
-        if ((events & EventStartup) != 0 && Activity == MpState.InitReceived) ServeStartup();
-        if (Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0 && !_shutdown)
+        ServeMessages(events);
+        if (_interruptShadow == 0 && Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0 && !_shutdown)
         {
             if (_nmiPending && !_nmiBlocked)
             {
@@ -118,6 +147,20 @@ internal sealed partial class Vcpu
     {
         if (_externalInterrupt && Apic.AcceptsExternal) return Bus.AcknowledgeExternalInterrupt();
         return Apic.TakeInterrupt();
+    }
+
+    private void ServeMessages(int events)
+    {
+        if ((events & EventNmi) != 0) _nmiPending = true;
+        if ((events & EventInit) != 0) ServeInit();
+        if ((events & EventStartup) != 0 && Activity == MpState.InitReceived) ServeStartup();
+    }
+
+    // What has come while the processor did not run is part of the state that is read, and is gone when another is set.
+    private void AbsorbMessages()
+    {
+        const int messages = EventNmi | EventInit | EventStartup;
+        if ((Volatile.Read(ref S.Events) & messages) != 0) ServeMessages(Interlocked.And(ref S.Events, ~messages) & messages);
     }
 
     private void ServeInit()

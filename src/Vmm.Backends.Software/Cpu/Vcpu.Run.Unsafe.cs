@@ -43,6 +43,7 @@ internal sealed unsafe partial class Vcpu
     private VcpuStop RunInside()
     {
         if (_injected.Vector >= 0) DeliverInjected();
+        if (_interruptShadow != 0 && (S.Events & EventKick) == 0) RunInShadow();
         while (true)
         {
             if (S.Events != 0 || Activity != Core.X86.MpState.Runnable)

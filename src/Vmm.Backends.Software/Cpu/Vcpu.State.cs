@@ -9,6 +9,7 @@ internal sealed partial class Vcpu
     /// <inheritdoc/>
     public void GetState(VcpuState state)
     {
+        AbsorbMessages();
         ref var s = ref S;
         for (var i = 0; i < 16; i++) state.Gpr[i] = s.Gpr[i];
         (state.Rip, state.Rflags) = (s.Rip, s.Rflags);
@@ -23,14 +24,24 @@ internal sealed partial class Vcpu
         state.Msrs = SaveMsrs();
         XsaveImage.Store(this, state.Xsave);
         state.MpState = Activity;
-        (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, 0, _externalInterrupt);
+        (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, _interruptShadow, _externalInterrupt);
         (state.InjectedVector, state.InjectedType, state.InjectedHasErrorCode, state.InjectedErrorCode) = _injected;
     }
 
     /// <inheritdoc/>
     public void SetState(VcpuState state)
     {
-        CheckState(state);
+        if (state.FindImpossible(Model) is { } impossible)
+        {
+            throw new ArgumentException($"vCPU {Index}: no CPU of the model {Model} can have {impossible}; check where the state comes from, or choose a CPU model that has the feature.", nameof(state));
+        }
+
+        AbsorbMessages();
+        Load(state);
+    }
+
+    private void Load(VcpuState state)
+    {
         ref var s = ref S;
         for (var i = 0; i < 16; i++) s.Gpr[i] = state.Gpr[i];
         s.Rip = state.Rip;
@@ -50,7 +61,7 @@ internal sealed partial class Vcpu
         LoadMsrs(state.Msrs);
         XsaveImage.Load(this, state.Xsave);
         Activity = state.MpState;
-        (_nmiPending, _nmiBlocked, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.ExternalInterrupt);
+        (_nmiPending, _nmiBlocked, _interruptShadow, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt);
         _injected = (state.InjectedVector, state.InjectedType, state.InjectedHasErrorCode, state.InjectedErrorCode);
         s.FaultVector = -1;
         _shutdown = false;
@@ -72,28 +83,6 @@ internal sealed partial class Vcpu
         else if (!TryDeliver(vector, 0, false, Source.Software)) DeliverFault();
     }
 
-    // What no sequence of instructions could bring about; anything else the processor copes with.
-    private void CheckState(VcpuState state)
-    {
-        void Require(bool good, string field, ulong value)
-        {
-            if (!good) throw new ArgumentException($"vCPU {Index}: {field} cannot be 0x{value:x} on this CPU model; check where the state comes from, or choose a CPU model that has the feature.", nameof(state));
-        }
-
-        var paging = (state.Cr0 & ControlBits.Cr0Pg) != 0;
-        var (longEnabled, longActive) = ((state.Efer & ControlBits.EferLme) != 0, (state.Efer & ControlBits.EferLma) != 0);
-        Require(state.Cr0 >> 32 == 0 && (!paging || (state.Cr0 & ControlBits.Cr0Pe) != 0), "CR0", state.Cr0);
-        Require(state.Cr3 >> PhysicalBits == 0, "CR3", state.Cr3);
-        Require((state.Cr4 & ~_cr4Mask) == 0 && (!longActive || (state.Cr4 & ControlBits.Cr4Pae) != 0), "CR4", state.Cr4);
-        Require(state.Cr8 < 16, "CR8", state.Cr8);
-        Require((state.Efer & ~(ControlBits.EferSce | ControlBits.EferLme | ControlBits.EferLma | ControlBits.EferNxe)) == 0 && longActive == (longEnabled && paging), "EFER", state.Efer);
-        Require((state.Xcr0 & 1) != 0 && (state.Xcr0 & ~Model.Xcr0Mask) == 0 && (state.Xcr0 & 6) != 4, "XCR0", state.Xcr0);
-        Require((state.Rflags & Flags.VM) == 0 || ((state.Cr0 & ControlBits.Cr0Pe) != 0 && !longActive), "RFLAGS", state.Rflags);
-        Require(Enum.IsDefined(state.MpState), "the activity state", (ulong)state.MpState);
-        Require(state.InjectedVector is >= -1 and <= 255, "the injected vector", (ushort)state.InjectedVector);
-        Require((state.Debug[6] | state.Debug[7]) >> 32 == 0, "DR6 or DR7", state.Debug[6] | state.Debug[7]);
-    }
-
     private void ResetByInit()
     {
         // INIT leaves TSC, MSRs, x87, SSE, CR0.CD/NW and the APIC's base as they are (Intel SDM vol. 3, table 10-1).
@@ -101,7 +90,7 @@ internal sealed partial class Vcpu
         var (before, offset) = (SaveMsrs(), _tscOffset);
         state.Cr0 = (S.Cr0 & (ControlBits.Cr0Cd | ControlBits.Cr0Nw)) | ControlBits.Cr0Et;
         XsaveImage.Store(this, state.Xsave);
-        SetState(state);
+        Load(state);
         LoadMsrs(before);
         _tscOffset = offset;
     }

@@ -33,7 +33,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _blocks = new BlockCache(ControlOps.Stale);
         _builder = new BlockBuilder(model);
         Apic = new LocalApic(this);
-        ComputeCr4Mask();
+        _cr4Mask = model.Cr4Mask;
         ResetMsrs();
         S.FaultVector = -1;
         S.Budget = -1;

@@ -12,8 +12,8 @@ internal static unsafe partial class VectorOps
         // MOVSD and CMPSD are also string instructions.
         if (instruction.IsStringInstruction) return false;
 
-        // MMX registers belong to the x87 unit's group; what has no vector register either is none of these.
-        var vector = instruction.Encoding == EncodingKind.VEX;
+        // MMX registers belong to the x87 unit's group; what has no vector register either is none of these, but for a scalar in memory that becomes an integer.
+        var vector = instruction.Encoding == EncodingKind.VEX || instruction.Mnemonic is Mnemonic.Cvtss2si or Mnemonic.Cvtsd2si or Mnemonic.Cvttss2si or Mnemonic.Cvttsd2si;
         for (var n = 0; n < instruction.OpCount; n++)
         {
             if (instruction.GetOpKind(n) != OpKind.Register) continue;

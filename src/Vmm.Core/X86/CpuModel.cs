@@ -64,6 +64,19 @@ public sealed record CpuModel
     /// <summary>The width of guest-physical addresses, in bits.</summary>
     public int PhysicalAddressBits => 46;
 
+    /// <summary>The bits of CR4 that the model has.</summary>
+    public ulong Cr4Mask
+    {
+        get
+        {
+            // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT; then those that a feature brings.
+            ulong mask = 0x7FF;
+            ReadOnlySpan<(CpuFeature Feature, int Bit)> byFeature = [(Umip, 11), (La57, 12), (Fsgsbase, 16), (Pcid, 17), (Xsave, 18), (Smep, 20), (Smap, 21), (Pku, 22)];
+            foreach (var (feature, bit) in byFeature) mask |= Has(feature) ? 1UL << bit : 0;
+            return mask;
+        }
+    }
+
     /// <summary>
     /// Answers CPUID. Bits that depend on the running state (OSXSAVE, OSPKE, the size of the enabled XSAVE area in D.0.EBX,
     /// APIC off) are left for the backend to correct. A leaf beyond the last gives zeros.

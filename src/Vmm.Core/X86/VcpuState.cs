@@ -7,7 +7,7 @@ namespace Vmm.Core.X86;
 /// go on on another. General registers are in encoding order: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
 /// A new object is a processor after power-on reset (Intel SDM vol. 3, table 10-1).
 /// </summary>
-public sealed class VcpuState : IStateful
+public sealed partial class VcpuState : IStateful
 {
     /// <summary>Bytes of <see cref="Xsave"/>: the standard (non-compacted) format up to and with PKRU.</summary>
     public const int XsaveSize = 4096;

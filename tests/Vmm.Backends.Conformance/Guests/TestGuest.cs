@@ -144,6 +144,36 @@ public sealed class TestGuest : IDisposable
         }
     }
 
+    /// <summary>Runs the first vCPU, whose state is set, until a kick that comes after a while; null unless the program ended first.</summary>
+    public GuestEnd? RunUntilKick(int afterMilliseconds)
+    {
+        var stop = RunAWhile(afterMilliseconds, out var end);
+        Assert.True(stop.Kind is VcpuStopKind.Kicked or VcpuStopKind.Halted, $"{stop}");
+        return end;
+    }
+
+    /// <summary>Calls Run once on the first vCPU, whose state is set, and kicks it after a while.</summary>
+    public VcpuStop RunAWhile(int milliseconds) => RunAWhile(milliseconds, out _);
+
+    private VcpuStop RunAWhile(int milliseconds, out GuestEnd? end)
+    {
+        var processor = _processors[0];
+        _current.Value = processor;
+        using var timer = new Timer(_ => processor.Vcpu.Kick(), null, milliseconds, milliseconds);
+        var stop = processor.Vcpu.Run();
+        _current.Value = null;
+        (end, processor.End) = (processor.End, null);
+        return stop;
+    }
+
+    /// <summary>Makes another guest what this one is: memory, and the saved form of <see cref="State"/>.</summary>
+    public void MoveTo(TestGuest other)
+    {
+        other.Write(0, Read(0, (int)GuestTables.RamSize));
+        Vmm.Core.State.StateReader.Load("vcpu", Vmm.Core.State.StateWriter.Save(State), other.State);
+        foreach (var (name, address) in _labels) other._labels[name] = address;
+    }
+
     /// <summary>Runs the first vCPU, whose state is set, to its exit port: bytes allocated by the run itself.</summary>
     public long Measure()
     {

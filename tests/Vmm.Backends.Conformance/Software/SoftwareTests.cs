@@ -24,3 +24,7 @@ public sealed class SoftwarePortTests : PortTests<SoftwareBackend>;
 public sealed class SoftwareProcessorTests : ProcessorTests<SoftwareBackend>;
 
 public sealed class SoftwareRunTests : RunTests<SoftwareBackend>;
+
+public sealed class SoftwareStateTests : StateTests<SoftwareBackend>;
+
+public sealed class SoftwareCarryTests : CarryTests<SoftwareBackend>;
