@@ -51,7 +51,7 @@ public sealed class RealModeTests
     public void UnrealMode_LimitSurvivesARealModeLoad()
     {
         using var guest = new SystemGuest(16, a => { a.xor(ax, ax); a.mov(ds, ax); a.mov(eax, __dword_ptr[ebx]); });
-        guest.State.Segments[3] = SegmentState.RealMode(0x100) with { Limit = uint.MaxValue };
+        guest.State.Segments[3] = SegmentState.RealMode(0x100) with { Limit = uint.MaxValue, Attributes = 0x8093 };
         guest.Write(0x123456, 0xCAFEF00DU);
         guest[3] = 0x123456;
         guest.RunToEnd();
