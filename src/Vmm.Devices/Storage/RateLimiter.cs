@@ -14,6 +14,7 @@ public sealed class RateLimiter : IDisposable
     private double _bytes, _operations;
     private long _filled;
     private bool _isDisposed;
+    private volatile bool _isIdle;
 
     /// <summary>Makes full buckets.</summary>
     /// <param name="limit">The limit.</param>
@@ -23,6 +24,7 @@ public sealed class RateLimiter : IDisposable
         limit.Check();
         (_limit, _time) = (limit, time ?? TimeProvider.System);
         (_bytes, _operations, _filled) = (limit.ByteBucket, limit.OperationBucket, _time.GetTimestamp());
+        _isIdle = limit == RateLimit.None;
         _timer = _time.CreateTimer(static limiter => ((RateLimiter)limiter!).Release(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
@@ -42,6 +44,7 @@ public sealed class RateLimiter : IDisposable
                 Fill();
                 _limit = value;
                 Clamp();
+                _isIdle = value == RateLimit.None && !_isDisposed;
             }
 
             Release();
@@ -61,6 +64,7 @@ public sealed class RateLimiter : IDisposable
     /// <param name="bytes">The bytes that it moves.</param>
     public ValueTask WaitAsync(long bytes)
     {
+        if (_isIdle) return default;
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -79,6 +83,7 @@ public sealed class RateLimiter : IDisposable
         lock (_lock)
         {
             _isDisposed = true;
+            _isIdle = false;
             _timer.Dispose();
             while (_waiting.TryDequeue(out var waiter)) waiter.Passed.SetException(new ObjectDisposedException(nameof(RateLimiter)));
         }

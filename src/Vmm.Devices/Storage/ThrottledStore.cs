@@ -20,6 +20,9 @@ public sealed class ThrottledStore(IBlockStore inner, RateLimit limit, TimeProvi
     /// <inheritdoc/>
     public override BlockTopology Topology => inner.Topology;
 
+    /// <summary>Lets requests that wait, and all later ones, fail.</summary>
+    internal void GiveUpWaiting() => _limiter.Dispose();
+
     /// <inheritdoc/>
     public override ValueTask FlushAsync() => inner.FlushAsync();
 
