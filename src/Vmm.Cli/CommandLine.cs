@@ -36,6 +36,7 @@ internal static class CommandLine
         };
         root.Add(RunCommand.Create(streams));
         root.Add(DoctorCommand.Create(streams));
+        root.Add(ImageCommand.Create(streams));
         foreach (var option in root.Options)
         {
             if (option is HelpOption { Action: HelpAction action } help) help.Action = new TeachingHelp(action);

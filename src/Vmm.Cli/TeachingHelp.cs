@@ -39,7 +39,7 @@ internal sealed class TeachingHelp(HelpAction options) : SynchronousCommandLineA
     {
         var code = options.Invoke(parseResult);
         var output = parseResult.InvocationConfiguration.Output;
-        if (parseResult.CommandResult.Command.Name == "doctor") return code;
+        if (parseResult.CommandResult.Command is not (RootCommand or { Name: "run" })) return code;
         output.WriteLine(Examples);
         output.WriteLine();
         if (parseResult.CommandResult.Command is not RootCommand) output.WriteLine(Script);

@@ -10,6 +10,16 @@ public sealed partial class Qcow2Store
 
     internal long SnapshotBytes => SnapshotTableLength;
 
+    /// <summary>
+    /// Opens an image to look at it or mend it: backing files are neither opened nor asked for, and damage that a check is there to find is no error. Its
+    /// disk is not to be read or written.
+    /// </summary>
+    /// <param name="file">The image's bytes; taken over, also when this fails.</param>
+    /// <param name="image">A name for messages.</param>
+    /// <param name="isWritable">Whether it is to be mended.</param>
+    /// <exception cref="ImageFormatException">The header is malformed.</exception>
+    public static ValueTask<Qcow2Store> OpenForCheckAsync(IBlockStore file, string image, bool isWritable) => OpenAsync(file, image, new Qcow2Options { ReadOnly = !isWritable, ForRepair = true });
+
     /// <summary>Compares the reference counts with what the tables use. No other request may be under way.</summary>
     /// <param name="repair">What is mended.</param>
     /// <param name="progress">Told how much is done, from 0 to 1.</param>
