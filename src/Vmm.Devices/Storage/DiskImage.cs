@@ -77,7 +77,7 @@ public static class DiskImage
         if (parent is null) return path;
         var here = Path.Combine(Real(parent), Path.GetFileName(path));
         FileSystemInfo entry = Directory.Exists(here) ? new DirectoryInfo(here) : new FileInfo(here);
-        return entry.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? here;
+        return entry.Exists || entry.LinkTarget is not null ? entry.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? here : here;
     }
 
     /// <summary>The bytes of a flat VMDK: the one file beside it whose name follows from its own.</summary>

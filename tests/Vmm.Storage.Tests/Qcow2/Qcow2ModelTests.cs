@@ -45,7 +45,7 @@ public class Qcow2ModelTests
 
     private static void Run(Qcow2CreateOptions options, byte[]? backing)
     {
-        var count = int.TryParse(Environment.GetEnvironmentVariable("VMM_TEST_QCOW2_SEQUENCES"), out var n) ? n : 3;
+        var count = int.TryParse(Environment.GetEnvironmentVariable("VMM_TEST_QCOW2_SEQUENCES"), out var n) ? n : 2;
         Check.One(Config.QuickThrowOnFailure.WithMaxTest(count).WithEndSize(60), Prop.ForAll(Arb.From(DiskOperations.Of(), DiskOperations.Shrink), operations =>
             Task.Run(() => RunAsync(options, backing, operations)).GetAwaiter().GetResult()));
     }

@@ -16,7 +16,7 @@ public class VirtioBlockTests
 
     public static TheoryData<VirtioTransportKind, bool> Kinds => new()
     {
-        { VirtioTransportKind.Mmio, false }, { VirtioTransportKind.Mmio, true },
+        { VirtioTransportKind.Mmio, false }, { VirtioTransportKind.Mmio, true }, { VirtioTransportKind.Pci, false }, { VirtioTransportKind.Pci, true },
     };
 
     [Theory]

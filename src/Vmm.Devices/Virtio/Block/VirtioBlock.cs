@@ -65,6 +65,9 @@ public sealed class VirtioBlock : VirtioDevice<VirtioBlockConfig>, IDisposable
     public override string Name => "virtio-blk";
 
     /// <inheritdoc/>
+    public override uint PciClass => 0x018000; // mass storage, other
+
+    /// <inheritdoc/>
     public override ulong Features => SegMax | BlkSize | Flush | VirtioBlockSpec.Topology | (IsReadOnly ? ReadOnly : Discard | WriteZeroes) | (_options.Queues > 1 ? Mq : 0);
 
     /// <summary>Whether the guest may not write.</summary>
