@@ -10,11 +10,24 @@ public sealed class SoftwareHypervisor : IHypervisor
     /// <inheritdoc/>
     public string Name => "software";
 
+    /// <summary>How instructions are run.</summary>
+    public CpuEngine Engine { get; init; } = CpuEngine.Auto;
+
+    /// <summary>Runs of a block in the interpreter before it is translated; tests set VMM_TRANSLATE_AFTER to 0, so that all code is.</summary>
+    internal int TranslateAfter { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("VMM_TRANSLATE_AFTER"), out var runs) ? runs : Translate.Translator.DefaultThreshold;
+
     /// <inheritdoc/>
     public HypervisorProbe Probe() => BitConverter.IsLittleEndian
         ? new("software", true, "The software CPU runs everywhere.", null, Capabilities)
         : new("software", false, "This host is big-endian; the software CPU shares memory with its guest in little-endian order.", null, HypervisorCapabilities.None);
 
     /// <inheritdoc/>
-    public IPartition CreatePartition(PartitionOptions options) => new SoftwarePartition(options);
+    public IPartition CreatePartition(PartitionOptions options) => new SoftwarePartition(options, Engine, TranslateAfter);
+
+    /// <summary>What an option comes down to on this host.</summary>
+    internal static CpuEngine Resolve(CpuEngine engine)
+    {
+        if (engine != CpuEngine.Auto) return engine;
+        return Environment.GetEnvironmentVariable("VMM_CPU_ENGINE") == "translate" ? CpuEngine.Translate : CpuEngine.Interpret;
+    }
 }

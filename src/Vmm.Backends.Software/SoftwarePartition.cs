@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Translate;
 using Vmm.Core.Backends;
 using Vmm.Core.Buses;
 using Vmm.Core.Memory;
@@ -13,8 +14,12 @@ internal sealed class SoftwarePartition : IPartition
 {
     private readonly ImmutableArray<Vcpu> _vcpus;
 
-    public SoftwarePartition(PartitionOptions options)
+    /// <param name="options">What the machine asks for.</param>
+    /// <param name="engine">How instructions are run.</param>
+    /// <param name="translateAfter">Runs of a block in the interpreter before it is translated.</param>
+    public SoftwarePartition(PartitionOptions options, CpuEngine engine = CpuEngine.Auto, int translateAfter = Translator.DefaultThreshold)
     {
+        (Engine, TranslateAfter, Single) = (SoftwareHypervisor.Resolve(engine), translateAfter, options.VcpuCount == 1);
         (Bus, Clock, Model, Kicked) = (options.Bus, options.Clock, options.CpuModel, options.Kicked);
         _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
         Vcpus = [.. _vcpus];
@@ -22,6 +27,15 @@ internal sealed class SoftwarePartition : IPartition
         Memory.RegionAdded += RegionsChanged;
         Memory.RegionRemoved += RegionsChanged;
     }
+
+    /// <summary>How instructions are run; never <see cref="CpuEngine.Auto"/>.</summary>
+    public CpuEngine Engine { get; }
+
+    /// <summary>Runs of a block in the interpreter before it is translated.</summary>
+    public int TranslateAfter { get; }
+
+    /// <summary>There is one processor only.</summary>
+    public bool Single { get; }
 
     public SystemBus Bus { get; }
 

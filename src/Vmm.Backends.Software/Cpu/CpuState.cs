@@ -65,6 +65,50 @@ internal struct CpuState
 
     /// <summary>The x87 registers by physical number, control, status and tags.</summary>
     public X87State X87;
+
+    /// <summary>What translated code and its entry and exit stubs keep here; nothing of it is guest state.</summary>
+    public TranslatorState Translator;
+}
+
+/// <summary>See <see cref="CpuState.Translator"/>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct TranslatorState
+{
+    /// <summary>The stack pointer of the C# caller while translated code runs.</summary>
+    public ulong HostStack;
+
+    /// <summary>Arithmetic flags as RFLAGS has them, at entries and exits.</summary>
+    public ulong HostFlags;
+
+    /// <summary>The place of code that left or called: an index into the translator's list of sites.</summary>
+    public ulong Site;
+
+    /// <summary>The linear address of an access that the TLB did not cover.</summary>
+    public ulong Linear;
+
+    /// <summary>Where a called stub goes on.</summary>
+    public ulong Return;
+
+    /// <summary>Scratch words of translated code.</summary>
+    public ulong Scratch0, Scratch1;
+
+    /// <summary>Functions that translated code calls.</summary>
+    public nint AccessCallback, OperationCallback;
+
+    /// <summary>A handle of the <see cref="Vcpu"/>, for those functions.</summary>
+    public nint Owner;
+
+    /// <summary>The mask of MXCSR's exception masks: vector code runs only while all are set.</summary>
+    public ulong VectorMask;
+
+    /// <summary>As the page mask, for accesses that must be aligned to 32 bytes.</summary>
+    public ulong Aligned32Mask;
+
+    /// <summary>Zero while the guest's vector registers and MXCSR are in the host's.</summary>
+    public uint VectorDead;
+
+    /// <summary>The MXCSR of C# code.</summary>
+    public uint HostMxcsr;
 }
 
 /// <summary>18 slots of 8 bytes; see <see cref="CpuState.Gpr"/>.</summary>

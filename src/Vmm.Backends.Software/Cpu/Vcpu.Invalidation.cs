@@ -76,7 +76,7 @@ internal sealed partial class Vcpu
 
             if (_dropWrites) _tlb.FlushWrites(0);
             _dropWrites = false;
-            foreach (var gpa in _dropCode) _blocks.DropPage(gpa);
+            foreach (var gpa in _dropCode) DropCode(gpa);
             _dropCode.Clear();
             Volatile.Write(ref _served, _asked);
         }

@@ -23,7 +23,7 @@ internal sealed unsafe partial class Vcpu
         {
             var linear = Offset(ref op);
             ref var entry = ref _reads[Tlb.Slot(linear)];
-            if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+            if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
             {
                 // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
                 value = Unsafe.ReadUnaligned<T>((void*)(linear + (ulong)entry.Addend));
@@ -43,7 +43,7 @@ internal sealed unsafe partial class Vcpu
         {
             var linear = Offset(ref op);
             ref var entry = ref _writes[Tlb.Slot(linear)];
-            if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+            if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
             {
                 Volatile.WriteBarrier();
                 // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
@@ -68,7 +68,7 @@ internal sealed unsafe partial class Vcpu
 
     /// <summary>Whether an entry maps all bytes of an access.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool Covers<T>(ref TlbEntry entry, ulong linear) where T : unmanaged => entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL);
+    public static bool Covers<T>(ref TlbEntry entry, ulong linear) where T : unmanaged => entry.Covers(linear, (uint)(sizeof(T) - 1));
 
     /// <summary>Loads through an entry that covers the access.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -100,7 +100,7 @@ internal sealed unsafe partial class Vcpu
         {
             var linear = Offset(ref op);
             ref var entry = ref _writes[Tlb.Slot(linear)];
-            if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+            if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
             {
                 cell = new Cell { Host = (nint)(linear + (ulong)entry.Addend), Linear = linear };
                 // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
@@ -130,7 +130,7 @@ internal sealed unsafe partial class Vcpu
     public bool TryRead<T>(ulong linear, out T value) where T : unmanaged
     {
         ref var entry = ref _reads[Tlb.Slot(linear)];
-        if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+        if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
         {
             // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
             value = Unsafe.ReadUnaligned<T>((void*)(linear + (ulong)entry.Addend));
@@ -147,7 +147,7 @@ internal sealed unsafe partial class Vcpu
     public bool TryWrite<T>(ulong linear, T value) where T : unmanaged
     {
         ref var entry = ref _writes[Tlb.Slot(linear)];
-        if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+        if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
         {
             Volatile.WriteBarrier();
             // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
@@ -178,14 +178,14 @@ internal sealed unsafe partial class Vcpu
         host = null;
         length = 0;
         var entries = access == Access.Write ? _writes : _reads;
-        if (entries[Tlb.Slot(linear)].Tag != (linear & ~0xFFFUL))
+        if (!entries[Tlb.Slot(linear)].Covers(linear, 0))
         {
             if (!TryTranslate(linear, access, _view, out var gpa, out var global)) return false;
             if (_view == Tlb.Checked || HostPage(gpa, linear, access, _view, global) == null) return true;
         }
 
         ref var entry = ref entries[Tlb.Slot(linear)];
-        if (entry.Tag != (linear & ~0xFFFUL)) return true;
+        if (!entry.Covers(linear, 0)) return true;
         host = (byte*)(linear + (ulong)entry.Addend);
         length = 4096 - (int)(linear & 0xFFF);
         return true;
@@ -226,7 +226,7 @@ internal sealed unsafe partial class Vcpu
         value = default;
         if (!TryLinear(ref op, sizeof(T), Access.Read, out var linear)) return false;
         ref var entry = ref _reads[Tlb.Slot(linear)];
-        if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+        if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
         {
             // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
             value = Unsafe.ReadUnaligned<T>((void*)(linear + (ulong)entry.Addend));
@@ -241,7 +241,7 @@ internal sealed unsafe partial class Vcpu
     {
         if (!TryLinear(ref op, sizeof(T), Access.Write, out var linear)) return false;
         ref var entry = ref _writes[Tlb.Slot(linear)];
-        if (entry.Tag == ((linear + (uint)(sizeof(T) - 1)) & ~0xFFFUL))
+        if (entry.Covers(linear, (uint)(sizeof(T) - 1)))
         {
             Volatile.WriteBarrier();
             // SAFETY: a TLB entry covers the whole page, and the access does not leave it.
@@ -259,14 +259,14 @@ internal sealed unsafe partial class Vcpu
         cell.Linear = linear;
         if ((linear & 0xFFF) + (uint)sizeof(T) <= 4096)
         {
-            if (_writes[Tlb.Slot(linear)].Tag != (linear & ~0xFFFUL) && _view != Tlb.Checked)
+            if (!_writes[Tlb.Slot(linear)].Covers(linear, 0) && _view != Tlb.Checked)
             {
                 if (!TryTranslate(linear, Access.Write, _view, out var gpa, out var global)) return StackFault(ref op);
                 HostPage(gpa, linear, Access.Write, _view, global);
             }
 
             ref var entry = ref _writes[Tlb.Slot(linear)];
-            if (entry.Tag == (linear & ~0xFFFUL))
+            if (entry.Covers(linear, 0))
             {
                 cell.Host = (nint)(linear + (ulong)entry.Addend);
                 value = Unsafe.ReadUnaligned<T>((void*)cell.Host);

@@ -55,6 +55,7 @@ internal sealed unsafe partial class Vcpu
             if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
             if (S.Budget < 0) RefillBudget();
             if ((S.Mode & CpuMode.Step) != 0) Step();
+            else if (Translates) RunTranslated(_translator!);
             else
             {
                 ref var op = ref Lookup();
@@ -90,6 +91,13 @@ internal sealed unsafe partial class Vcpu
         s.Budget -= block->Count;
         _current = block;
         return ref BlockCache.First(block);
+    }
+
+    /// <summary>Goes on whatever waits, in translated mode too: the next block is interpreted.</summary>
+    public ref Op EnterInShadow()
+    {
+        if (Translates) return ref FindBlock();
+        return ref Enter();
     }
 
     /// <summary>Records a fault; always false, so that a <c>Try...</c> can return it.</summary>
@@ -151,7 +159,7 @@ internal sealed unsafe partial class Vcpu
         if (InstructionBreakpoint()) return;
         SampleTrap();
         _dataHits = 0;
-        ref var op = ref Lookup();
+        ref var op = ref FindBlock();
         if (Unsafe.IsNullRef(ref op)) return;
         Execute(ref op);
         if (S.FaultVector < 0) AfterStep();
@@ -179,9 +187,16 @@ internal sealed unsafe partial class Vcpu
         LeaveChain();
     }
 
-    /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
+    // In translated mode the chain ends here, so that the run loop finds translated code.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private ref Op Lookup()
+    {
+        if (Translates) return ref Leave();
+        return ref FindBlock();
+    }
+
+    /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
+    private ref Op FindBlock()
     {
         ref var s = ref S;
         var rip = s.Rip;
@@ -195,7 +210,7 @@ internal sealed unsafe partial class Vcpu
         var mode64 = (s.Mode & CpuMode.CodeMask) == CpuMode.Code64;
         if (!mode64) linear = (uint)linear;
         var view = s.Cpl == 3 ? Tlb.User : Tlb.Supervisor;
-        if (!TryTranslate(linear, Access.Fetch, view, out var gpa, out _)) return ref Leave();
+        if (!TryTranslate(linear, Access.Fetch, view, out var gpa, out _fetchGlobal)) return ref Leave();
         var block = _blocks.Find(gpa, s.Mode);
         if (block == null || rip + (uint)block->Bytes - 1 > s.CodeLimit)
         {
@@ -203,10 +218,10 @@ internal sealed unsafe partial class Vcpu
             if (block == null) return ref Leave();
         }
 
-        if (block != _scratch)
+        if (block != _scratch && !Translates)
         {
             var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
-            _blocks.Jumps[BlockCache.Slot(key)] = new BlockCache.JumpEntry { Key = key, Block = block };
+            _blocks.AddJump(key, block);
         }
 
         s.Gpr[17] = rip;
@@ -313,7 +328,7 @@ internal sealed unsafe partial class Vcpu
         if ((s.Cpl == 3 && ac && (s.Cr0 & Cr0Am) != 0) || DataBreakpointsOn) view = Tlb.Checked;
         _view = view;
         _reads = _tlb.Reads(view);
-        _writes = _reads + Tlb.Size;
+        _writes = _tlb.Writes(view);
     }
 
     /// <summary>After CR0, CR3, CR4, EFER or PKRU changed what addresses mean.</summary>
@@ -322,6 +337,8 @@ internal sealed unsafe partial class Vcpu
         if (global) _tlb.FlushAll();
         else _tlb.FlushNonGlobal();
         _blocks.ClearJumps();
+        if (global) _translator?.Targets.FlushAll();
+        else _translator?.Targets.FlushNonGlobal();
     }
 
     /// <summary>INVLPG.</summary>
@@ -329,8 +346,9 @@ internal sealed unsafe partial class Vcpu
     {
         _tlb.FlushPage(linear);
         _blocks.ClearJumps();
+        _translator?.Targets.DropPage(linear);
     }
 
     private int _view;
-    private readonly Tlb _tlb = new();
+    private readonly Tlb _tlb;
 }

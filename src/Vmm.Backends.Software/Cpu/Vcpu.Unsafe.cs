@@ -5,6 +5,7 @@ using Vmm.Backends.Software.Interrupts;
 using Vmm.Backends.Software.Mmu;
 using Vmm.Core.Backends;
 using Vmm.Core.Buses;
+using Vmm.Backends.Software.Translate;
 using Vmm.Core.X86;
 
 namespace Vmm.Backends.Software.Cpu;
@@ -19,6 +20,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     public readonly int PhysicalBits;
 
     private readonly bool _hasGigabytePages;
+    private readonly VcpuMemory _memory;
     private long _countedOffset;
 
     public Vcpu(SoftwarePartition partition, int index, CpuModel model)
@@ -27,11 +29,13 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         if (partition.Clock.IsCounted) Entropy = Reproducible(index);
         _hasGigabytePages = model.Has(CpuFeature.Pdpe1Gb);
         // SAFETY: freed by Dispose, which the partition calls when no thread runs this processor.
-        _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
-        NativeMemory.Clear(_state, (nuint)sizeof(CpuState));
+        _memory = new VcpuMemory();
+        _state = _memory.State;
+        _tlb = new Tlb(_memory.Tlb);
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
-        _blocks = new BlockCache(ControlOps.Stale);
+        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll());
         _builder = new BlockBuilder(model);
+        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;
         ResetMsrs();
@@ -65,7 +69,11 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     public ulong[] Pdptes { get; } = new ulong[4];
 
     /// <summary>Drops decoded code of a physical page. On this processor's thread, or while it does not run.</summary>
-    public void DropCode(ulong gpa) => _blocks.DropPage(gpa);
+    public void DropCode(ulong gpa)
+    {
+        _blocks.DropPage(gpa);
+        _translator?.DropPage(gpa);
+    }
 
     /// <summary>Makes writes to a host page take the slow path again; zero for all pages.</summary>
     public void DropWrites(nint hostPage) => _tlb.FlushWrites(hostPage);
@@ -74,8 +82,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     {
         Apic.Dispose();
         _blocks.Dispose();
-        _tlb.Dispose();
-        NativeMemory.AlignedFree(_state);
+        _translator?.Dispose();
+        _memory.Dispose();
         NativeMemory.Free(_scratch);
     }
 

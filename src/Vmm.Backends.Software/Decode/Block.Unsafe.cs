@@ -23,4 +23,7 @@ internal unsafe struct Block
 
     /// <summary>All <see cref="Op"/>s.</summary>
     public int Ops;
+
+    /// <summary>How often the interpreter has run it, until it is translated.</summary>
+    public int Heat;
 }

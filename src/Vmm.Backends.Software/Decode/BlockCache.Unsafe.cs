@@ -24,10 +24,14 @@ internal sealed unsafe class BlockCache : IDisposable
     private int _used = ChunkSize;
     private JumpEntry* _jumps;
 
+    private readonly Action _cleared;
+    private bool _jumpsUsed = true;
+
     /// <param name="stale">The handler that leaves a stale block.</param>
-    public BlockCache(nint stale)
+    /// <param name="cleared">Called when all blocks are gone.</param>
+    public BlockCache(nint stale, Action cleared)
     {
-        _stale = stale;
+        (_stale, _cleared) = (stale, cleared);
         _jumps = (JumpEntry*)NativeMemory.AlignedAlloc(JumpSize * (nuint)sizeof(JumpEntry), 64);
         ClearJumps();
     }
@@ -82,7 +86,16 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Forgets which linear addresses lead where.</summary>
     public void ClearJumps()
     {
+        if (!_jumpsUsed) return;
+        _jumpsUsed = false;
         for (var i = 0; i < JumpSize; i++) _jumps[i].Key = ulong.MaxValue;
+    }
+
+    /// <summary>Lets a linear address lead to a block.</summary>
+    public void AddJump(ulong key, Block* block)
+    {
+        _jumpsUsed = true;
+        _jumps[Slot(key)] = new JumpEntry { Key = key, Block = block };
     }
 
     /// <summary>Drops everything. No block may be in use.</summary>
@@ -94,6 +107,7 @@ internal sealed unsafe class BlockCache : IDisposable
         _chunks.Clear();
         _used = ChunkSize;
         ClearJumps();
+        _cleared();
     }
 
     public void Dispose()

@@ -13,6 +13,7 @@ internal static unsafe partial class ControlOps
     public static readonly nint StepEnd = (nint)(delegate*<Vcpu, ref Op, ref Op>)&EndStep;
     public static readonly nint Stale = (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaveStale;
     public static readonly nint Undefined = (nint)(delegate*<Vcpu, ref Op, ref Op>)&RaiseUndefined;
+    public static readonly nint Stop = (nint)(delegate*<Vcpu, ref Op, ref Op>)&StopHere;
 
     private static readonly nint[] s_jcc =
     [
@@ -83,7 +84,7 @@ internal static unsafe partial class ControlOps
 
     private static ushort Width(OpKind kind) => kind switch { OpKind.NearBranch16 => 16, OpKind.NearBranch32 => 32, _ => 64 };
 
-    private static int Condition(ConditionCode code) => code switch
+    internal static int Condition(ConditionCode code) => code switch
     {
         ConditionCode.o => 0, ConditionCode.no => 1, ConditionCode.b => 2, ConditionCode.ae => 3, ConditionCode.e => 4, ConditionCode.ne => 5,
         ConditionCode.be => 6, ConditionCode.a => 7, ConditionCode.s => 8, ConditionCode.ns => 9, ConditionCode.p => 10, ConditionCode.np => 11,

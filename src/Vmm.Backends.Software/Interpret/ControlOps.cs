@@ -15,8 +15,11 @@ internal static partial class ControlOps
     private static ref Op EndInShadow(Vcpu cpu, ref Op op)
     {
         cpu.S.Rip = cpu.Wrap(cpu.Reg<ulong>(Vcpu.RipSlot) + op.Imm);
-        return ref cpu.Enter();
+        return ref cpu.EnterInShadow();
     }
+
+    // Behind an instruction that is done alone for translated code: coming back with this op says that it fell through.
+    private static ref Op StopHere(Vcpu cpu, ref Op op) => ref op;
 
     private static ref Op EndStep(Vcpu cpu, ref Op op)
     {

@@ -4,45 +4,57 @@ using System.Runtime.InteropServices;
 namespace Vmm.Backends.Software.Mmu;
 
 /// <summary>
-/// The software TLBs of one vCPU. A set has a read and a write array; there is a set for each privilege view (supervisor,
-/// supervisor with AC set, user) and one that is never filled, for when every access must be looked at (alignment checks,
-/// data breakpoints). An entry's presence is the permission.
+/// The software TLBs of one vCPU, in memory that lies at a fixed distance from its state so that translated code reaches them.
+/// A set has a read and a write array; there is a set for each privilege view (supervisor, supervisor with AC set, user) and
+/// one that is never filled, for when every access must be looked at (alignment checks, data breakpoints). An entry's presence
+/// is the permission. Loads and stores of equally placed buffers do not collide, as each has its own array.
 /// </summary>
-internal sealed unsafe class Tlb : IDisposable
+internal sealed unsafe class Tlb
 {
     public const int Size = 1024;
     public const int Supervisor = 0, SupervisorAc = 1, User = 2, Checked = 3, Sets = 4;
 
+    /// <summary>Bytes of one array: the tags, and the addends after them.</summary>
+    public const int ArrayBytes = Size * 16;
+
+    /// <summary>Bytes of all sets.</summary>
+    public const int Bytes = Sets * 2 * ArrayBytes;
+
     private const int JournalSize = 512;
 
-    private TlbEntry* _entries;
-    private readonly int[] _journal = new int[JournalSize];
+    private readonly byte* _memory;
+    private readonly TlbEntry*[] _journal = new TlbEntry*[JournalSize];
     private int _journaled;
 
-    public Tlb()
+    /// <param name="memory"><see cref="Bytes"/> of memory that outlive this.</param>
+    public Tlb(byte* memory)
     {
-        _entries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(Sets * 2 * Size * sizeof(TlbEntry)), 64);
+        _memory = memory;
         FlushAll();
     }
 
-    /// <summary>The read array of a set; the write array follows it.</summary>
-    public TlbEntry* Reads(int set) => _entries + set * 2 * Size;
+    /// <summary>The read array of a set.</summary>
+    // SAFETY: set is below Sets.
+    public TlbEntry* Reads(int set) => (TlbEntry*)(_memory + set * 2 * ArrayBytes);
 
-    /// <summary>Where an address is looked up: hashed, so that buffers at equal offsets do not collide.</summary>
+    /// <summary>The write array of a set.</summary>
+    public TlbEntry* Writes(int set) => (TlbEntry*)(_memory + (set * 2 + 1) * ArrayBytes);
+
+    /// <summary>Where an address is looked up.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static nuint Slot(ulong linear) => (nuint)((linear >> 12) ^ (linear >> 22)) & (Size - 1);
+    public static nuint Slot(ulong linear) => (nuint)(linear >> 12) & (Size - 1);
 
     /// <summary>Adds a translation to one array of a set.</summary>
     public void Fill(int set, bool write, ulong linear, nint host, bool global)
     {
         if (set == Checked) return;
-        var index = set * 2 * Size + (write ? Size : 0) + (int)Slot(linear);
-        var page = linear & ~0xFFFUL;
         // SAFETY: set is 0 to 2 and Slot is below Size.
-        _entries[index] = new TlbEntry { Tag = page, Addend = (nint)((ulong)host - linear) };
+        var entry = (write ? Writes(set) : Reads(set)) + Slot(linear);
+        entry->Negated = 0 - (linear & ~0xFFFUL);
+        entry->Addend = (nint)((ulong)host - linear);
         if (!global)
         {
-            if (_journaled < JournalSize) _journal[_journaled] = index;
+            if (_journaled < JournalSize) _journal[_journaled] = entry;
             _journaled++;
         }
     }
@@ -50,7 +62,7 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
-        for (var i = 0; i < Sets * 2 * Size; i++) _entries[i].Tag = TlbEntry.Invalid;
+        for (var array = 0; array < Sets * 2; array++) Empty((TlbEntry*)(_memory + array * ArrayBytes));
         _journaled = 0;
     }
 
@@ -63,18 +75,17 @@ internal sealed unsafe class Tlb : IDisposable
             return;
         }
 
-        for (var i = 0; i < _journaled; i++) _entries[_journal[i]].Tag = TlbEntry.Invalid;
+        for (var i = 0; i < _journaled; i++) Drop(_journal[i]);
         _journaled = 0;
     }
 
     /// <summary>Drops one linear page.</summary>
     public void FlushPage(ulong linear)
     {
-        var page = linear & ~0xFFFUL;
         for (var array = 0; array < Sets * 2; array++)
         {
-            var entry = _entries + array * Size + Slot(linear);
-            if (entry->Tag == page) entry->Tag = TlbEntry.Invalid;
+            var entry = (TlbEntry*)(_memory + array * ArrayBytes) + Slot(linear);
+            if (entry->Covers(linear & ~0xFFFUL, 0)) Drop(entry);
         }
     }
 
@@ -83,17 +94,29 @@ internal sealed unsafe class Tlb : IDisposable
     {
         for (var set = 0; set < Checked; set++)
         {
-            var entries = Reads(set) + Size;
+            var entries = Writes(set);
+            if (hostPage == 0)
+            {
+                Empty(entries);
+                continue;
+            }
+
             for (var i = 0; i < Size; i++)
             {
-                if (hostPage == 0 || (nint)(entries[i].Tag + (ulong)entries[i].Addend) == hostPage) entries[i].Tag = TlbEntry.Invalid;
+                if (entries[i].Negated - (ulong)entries[i].Addend == 0 - (ulong)hostPage) Drop(entries + i);
             }
         }
     }
 
-    public void Dispose()
+    // An empty slot holds a page that is looked up neither there nor in the slot before (an access may reach into the next page).
+    private static ulong Nothing(nuint slot) => slot is 1 or 2 ? unchecked(0 - 0x5000UL) : unchecked(0 - 0x2000UL);
+
+    private static void Empty(TlbEntry* entries)
     {
-        NativeMemory.AlignedFree(_entries);
-        _entries = null;
+        // SAFETY: entries is the start of an array of Size tags.
+        new Span<ulong>(entries, Size).Fill(Nothing(0));
+        entries[1].Negated = entries[2].Negated = Nothing(1);
     }
+
+    private static void Drop(TlbEntry* entry) => entry->Negated = Nothing(((nuint)entry & (Size * 8 - 1)) / 8);
 }

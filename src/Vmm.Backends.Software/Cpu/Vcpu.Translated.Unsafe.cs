@@ -1,0 +1,176 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
+using Vmm.Backends.Software.Translate;
+using Vmm.Core.Memory;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>
+/// Running translated code: cold blocks in the interpreter, one at a time; warm ones as machine code, which comes back only for
+/// what it cannot do itself. Both work on the same state, so either can go on where the other stopped.
+/// </summary>
+internal sealed unsafe partial class Vcpu
+{
+    private readonly Translator? _translator;
+    private uint _targetsMode;
+    private bool _fetchGlobal;
+    private ExceptionDispatchInfo? _callbackFailure;
+
+    /// <summary>The translator, or null if everything is interpreted.</summary>
+    public Translator? Translator => _translator;
+
+    /// <summary>
+    /// For lock-step tests: translated code comes back after every block, so that the state can be compared at each block's end.
+    /// </summary>
+    public bool OneBlock { get; set; }
+
+    private bool Translates => _translator is not null && (S.Mode & (CpuMode.Step | CpuMode.CodeMask)) == CpuMode.Code64 && _view != Tlb.Checked;
+
+    // Goes on until something waits, a fault was recorded, or the mode is one that only the interpreter runs.
+    private void RunTranslated(Translator translator)
+    {
+        ref var s = ref S;
+        var link = -1;
+        while (Translates && (Volatile.Read(ref s.Events) | (int)(s.Budget >> 63)) == 0 && s.FaultVector < 0)
+        {
+            if ((s.Mode & ~CpuMode.User) != _targetsMode)
+            {
+                translator.Targets.FlushAll();
+                _targetsMode = s.Mode & ~CpuMode.User;
+                link = -1;
+            }
+
+            var code = link >= 0 ? translator.TryLink(link) : 0;
+            link = -1;
+            if (code == 0) code = translator.Targets.Find(_view, s.Rip);
+            if (code == 0)
+            {
+                ref var op = ref FindBlock();
+                if (Unsafe.IsNullRef(ref op)) return;
+                code = Warm(translator);
+                if (code == 0)
+                {
+                    Execute(ref op);
+                    if (OneBlock) return;
+                    continue;
+                }
+
+                s.Budget += _current->Count;
+            }
+
+            s.Translator.HostFlags = s.Arithmetic | 2;
+            var exit = translator.Run(code);
+            s.SetArithmetic(s.Translator.HostFlags);
+            ref var site = ref translator.Sites[(int)s.Translator.Site];
+            switch (exit)
+            {
+                case ExitKind.Link:
+                    s.Rip = site.Target;
+                    link = (int)s.Translator.Site;
+                    break;
+                case ExitKind.Event:
+                    s.Rip = site.Translation.Rip;
+                    break;
+                case ExitKind.Interpret:
+                    _current = site.Translation.Block;
+                    s.Gpr[17] = site.Translation.Rip;
+                    // SAFETY: sites hold an index of an op of their block, the closing one included.
+                    Execute(ref Unsafe.Add(ref BlockCache.First(_current), site.Index));
+                    break;
+                case ExitKind.Failed:
+                    _callbackFailure!.Throw();
+                    break;
+            }
+        }
+    }
+
+    // The code of the block that was just found, which is translated when it has been run often enough. Zero: interpret it.
+    private nint Warm(Translator translator)
+    {
+        ref var s = ref S;
+        var block = _current;
+        if (block == _scratch) return 0;
+        var translation = translator.Find(s.Rip, block->Physical, s.Mode, _view);
+        if (translation is null)
+        {
+            if (++block->Heat <= translator.Threshold) return 0;
+            var region = Partition.Memory.Find(block->Physical);
+            if (region is null) return 0;
+            // SAFETY: a block lies in one page of the region it was decoded from.
+            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (block->Physical - region.Start), block->Bytes);
+            translation = translator.Translate(block, s.Rip, _view, code);
+            if (translation is null) return 0;
+        }
+
+        var address = translator.Address(translation);
+        translator.Targets.Fill(_view, s.Rip, address, _fetchGlobal);
+        return address;
+    }
+
+    /// <summary>Translated code needs a page: fills the TLB so that the access is tried again, or has the interpreter do it.</summary>
+    public ExitKind ServeAccess()
+    {
+        try
+        {
+            ref var s = ref S;
+            ref var site = ref _translator!.Sites[(int)s.Translator.Site];
+            var linear = s.Translator.Linear;
+            if ((linear & site.Alignment) != 0 || (linear & 0xFFF) + site.Size > 4096) return ExitKind.Interpret;
+            var access = site.Write ? Access.Write : Access.Read;
+            _current = site.Translation.Block;
+            if (!TryTranslate(linear, access, _view, out var gpa, out var global))
+            {
+                // The interpreter meets the same fault, with the instruction at hand.
+                s.FaultVector = -1;
+                return ExitKind.Interpret;
+            }
+
+            // A write into code drops that code: the interpreter does it together with the write.
+            if (site.Write && Partition.Memory.Find(gpa) is { } region && (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) return ExitKind.Interpret;
+            if (HostPage(gpa, linear, access, _view, global) == null || site.Translation.Dropped) return ExitKind.Interpret;
+            return 0;
+        }
+        catch (Exception e)
+        {
+            _callbackFailure = ExceptionDispatchInfo.Capture(e);
+            return ExitKind.Failed;
+        }
+    }
+
+    /// <summary>The interpreter does one instruction of a translated block.</summary>
+    public ExitKind ServeOperation()
+    {
+        try
+        {
+            ref var s = ref S;
+            ref var site = ref _translator!.Sites[(int)s.Translator.Site];
+            var translation = site.Translation;
+            var single = (Block*)site.Single;
+            s.SetArithmetic(s.Translator.HostFlags);
+            _current = single;
+            s.Gpr[17] = translation.Rip;
+            // SAFETY: the block holds the instruction and an op that stops.
+            ref var op = ref BlockCache.First(single);
+            ref var next = ref ((delegate*<Vcpu, ref Op, ref Op>)op.Handler)(this, ref op);
+            if (!Unsafe.AreSame(ref next, ref Next(ref op)))
+            {
+                // It left by itself, with RIP set; flags go back by the way all exits take.
+                s.Translator.HostFlags = s.Arithmetic | 2;
+                return ExitKind.Done;
+            }
+
+            s.Translator.HostFlags = s.Arithmetic | 2;
+            if (!translation.Dropped && s.Mode == translation.Block->Mode) return 0;
+            s.Rip = RipAfter(ref op);
+            s.Budget += single->Count - 1;
+            return ExitKind.Done;
+        }
+        catch (Exception e)
+        {
+            _callbackFailure = ExceptionDispatchInfo.Capture(e);
+            return ExitKind.Failed;
+        }
+    }
+}

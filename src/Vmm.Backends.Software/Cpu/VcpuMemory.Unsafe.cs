@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+using Vmm.Backends.Software.Translate;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>
+/// One block of native memory with what translated code reaches from one register: below the state a stack of its own (for
+/// the calls of stubs and for signals that the host delivers meanwhile) and a few constants, above it the software TLBs and
+/// the caches of branch targets.
+/// </summary>
+internal sealed unsafe class VcpuMemory : IDisposable
+{
+    /// <summary>Bytes from the base register of translated code to the state.</summary>
+    public const int StateOffset = 32;
+
+    /// <summary>Bytes from the base register to the TLBs.</summary>
+    public const int TlbOffset = 4096;
+
+    /// <summary>Bytes from the base register to the caches of branch targets, one for each privilege view.</summary>
+    public const int TargetsOffset = TlbOffset + Mmu.Tlb.Bytes;
+
+    private const int StackBytes = 256 << 10;
+    private const int TotalBytes = StackBytes + TargetsOffset + TargetCache.Views * TargetCache.Bytes;
+
+    private byte* _start;
+
+    public VcpuMemory()
+    {
+        // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to TotalBytes.
+        _start = (byte*)NativeMemory.AlignedAlloc(TotalBytes, 4096);
+        Base = _start + StackBytes;
+        NativeMemory.Clear(Base, (nuint)(StateOffset + sizeof(CpuState)));
+    }
+
+    /// <summary>What the base register of translated code holds.</summary>
+    public byte* Base { get; private set; }
+
+    /// <summary>The state.</summary>
+    public CpuState* State => (CpuState*)(Base + StateOffset);
+
+    /// <summary>The software TLBs.</summary>
+    public byte* Tlb => Base + TlbOffset;
+
+    /// <summary>The cache of branch targets of a privilege view.</summary>
+    public byte* Targets(int view) => Base + TargetsOffset + view * TargetCache.Bytes;
+
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(_start);
+        _start = Base = null;
+    }
+}

@@ -1,0 +1,138 @@
+using Iced.Intel;
+using static Vmm.Backends.Software.Translate.RegisterMap;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>Ends of blocks: direct branches are linked, indirect ones find their target in the cache of targets.</summary>
+internal sealed unsafe partial class BlockTranslator
+{
+    private bool EmitBranch(in Instruction instruction)
+    {
+        switch (instruction.Code)
+        {
+            case Code.Jmp_rel8_64 or Code.Jmp_rel32_64 when IsCanonical(instruction.NearBranchTarget):
+                EmitLink(instruction.NearBranchTarget);
+                return false;
+            case Code.Call_rel32_64 when IsCanonical(instruction.NearBranchTarget):
+                EmitPushCheck();
+                EmitStoreFoundConstant(_next);
+                _e.Lea(s_stack, s_stack, -1, 1, -8);
+                EmitLink(instruction.NearBranchTarget);
+                return false;
+            case Code.Jmp_rm64:
+                EmitTarget(instruction);
+                EmitFindTarget();
+                _e.JumpIndexed(TargetCache.KeyOffset(_t.View, TargetCache.Size));
+                return false;
+            case Code.Call_rm64:
+                EmitTarget(instruction);
+                EmitFindTarget();
+                _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, TargetCache.Size));
+                _e.Store(StateLayout.Scratch0, R15);
+                EmitPushCheck();
+                EmitStoreFoundConstant(_next);
+                _e.Lea(s_stack, s_stack, -1, 1, -8);
+                _e.JumpPlace(StateLayout.Scratch0);
+                return false;
+            case Code.Retnq or Code.Retnq_imm16:
+                _e.Move(Linear, s_stack);
+                EmitCheck(8, false);
+                EmitLoadFound(Linear);
+                EmitFindTarget();
+                _e.Lea(s_stack, s_stack, -1, 1, 8 + (instruction.Code == Code.Retnq ? 0 : instruction.Immediate16));
+                _e.JumpIndexed(TargetCache.KeyOffset(_t.View, TargetCache.Size));
+                return false;
+        }
+
+        if (instruction.FlowControl == FlowControl.ConditionalBranch && instruction.ConditionCode != ConditionCode.None && instruction.Op0Kind == OpKind.NearBranch64
+            && instruction.Mnemonic is not (Mnemonic.Loope or Mnemonic.Loopne or Mnemonic.Loop) && IsCanonical(instruction.NearBranchTarget))
+        {
+            EmitConditional(instruction);
+            return false;
+        }
+
+        return EmitInterpret();
+    }
+
+    private void EmitConditional(in Instruction instruction)
+    {
+        var target = instruction.NearBranchTarget;
+        var taken = _e.JumpIf(Interpret.ControlOps.Condition(instruction.ConditionCode));
+        if (SamePage(target))
+        {
+            AddExit(taken, target, linked: true);
+            EmitLink(_next);
+        }
+        else
+        {
+            EmitLink(_next);
+            _e.Land(taken);
+            EmitLink(target);
+        }
+    }
+
+    /// <summary>
+    /// Goes on at a constant address. In the page of this block (which is as mapped as the block itself) by a jump that is patched
+    /// once the target is translated; elsewhere through the target cache, whose entry says that the page is still mapped so.
+    /// </summary>
+    private void EmitLink(ulong target)
+    {
+        if (SamePage(target))
+        {
+            AddExit(_e.Jump(), target, linked: true);
+            return;
+        }
+
+        var place = TargetCache.KeyOffset(_t.View, TargetCache.Slot(target));
+        _e.Load(R15, place);
+        if ((ulong)(int)target == target)
+        {
+            _e.Lea(Rcx, R15, -1, 1, (int)target);
+        }
+        else
+        {
+            _e.Constant(Rcx, target);
+            _e.Lea(Rcx, Rcx, R15, 1, 0);
+        }
+
+        var hit = _e.IfZero();
+        AddExit(_e.Jump(), target, linked: false);
+        _e.Bind(hit);
+        _e.JumpPlace(place + TargetCache.Size * 8);
+    }
+
+    private void AddExit(int operand, ulong target, bool linked) =>
+        _exits.Add((operand, _sites.Add(new Site { Translation = _t, Index = _index, Direct = true, Target = target, Patch = linked ? operand : 0, Backward = target <= _next })));
+
+    // The target of an indirect branch into R14.
+    private void EmitTarget(in Instruction instruction)
+    {
+        if (instruction.Op0Kind == OpKind.Register)
+        {
+            var host = Resident(Number(instruction.Op0Register), Linear);
+            _e.Move(Linear, host);
+            return;
+        }
+
+        EmitAddress(instruction);
+        EmitCheck(8, false);
+        EmitLoadFound(Linear);
+    }
+
+    // The target in R14 must be known, or the interpreter does the branch. Leaves its index in RCX.
+    private void EmitFindTarget()
+    {
+        _e.Extract(Rcx, Linear, StateLayout.TargetMask);
+        _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, 0));
+        _e.Lea(Rcx, R15, Linear, 1, 0);
+        var hit = _e.IfZero();
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _e.Bind(hit);
+        _e.Extract(Rcx, Linear, StateLayout.TargetMask);
+    }
+
+    private bool SamePage(ulong target) => (target ^ _t.Rip) >> 12 == 0;
+
+    // Direct branches near the edge of the canonical range are left to the interpreter, which knows the paging mode.
+    private static bool IsCanonical(ulong target) => (ulong)((long)(target << 16) >> 16) == target;
+}

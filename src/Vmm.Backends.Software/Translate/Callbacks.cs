@@ -1,0 +1,18 @@
+using System.Runtime.InteropServices;
+using Vmm.Backends.Software.Cpu;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>What translated code calls. All guest state is in memory meanwhile; zero goes on, anything else is an <see cref="ExitKind"/>.</summary>
+internal static class Callbacks
+{
+    /// <summary>An access that the TLB did not cover.</summary>
+    [UnmanagedCallersOnly]
+    public static int Access(nint owner) => (int)Processor(owner).ServeAccess();
+
+    /// <summary>An instruction that the interpreter does.</summary>
+    [UnmanagedCallersOnly]
+    public static int Operation(nint owner) => (int)Processor(owner).ServeOperation();
+
+    private static Vcpu Processor(nint owner) => (Vcpu)GCHandle.FromIntPtr(owner).Target!;
+}

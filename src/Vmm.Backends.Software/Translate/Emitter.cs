@@ -1,0 +1,223 @@
+using Iced.Intel;
+using static Vmm.Backends.Software.Translate.RegisterMap;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>
+/// Writes machine code. The instructions that surround relocated ones are encoded here, and none of them touches a flag; what
+/// comes from the guest goes through Iced's encoder.
+/// </summary>
+internal sealed unsafe class Emitter : CodeWriter
+{
+    private readonly CodeMemory _memory;
+    private readonly Encoder _encoder;
+
+    public Emitter(CodeMemory memory)
+    {
+        _memory = memory;
+        _encoder = Encoder.Create(64, this);
+    }
+
+    /// <summary>Offset of the next byte.</summary>
+    public int At { get; set; }
+
+    /// <inheritdoc/>
+    // SAFETY: the cache makes sure that more room is left than any block needs before one is begun.
+    public override void WriteByte(byte value) => _memory.Bytes[At++] = value;
+
+    /// <summary>Encodes an instruction. False if its operands cannot be encoded together; nothing is written then.</summary>
+    public bool TryEncode(in Instruction instruction)
+    {
+        var start = At;
+        if (_encoder.TryEncode(instruction, 0, out _, out _)) return true;
+        At = start;
+        return false;
+    }
+
+    public void Bytes(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(new Span<byte>(_memory.Bytes + At, bytes.Length));
+        At += bytes.Length;
+    }
+
+    public void Int(int value)
+    {
+        *(int*)(_memory.Bytes + At) = value;
+        At += 4;
+    }
+
+    public void Move(int to, int from)
+    {
+        if (to == from) return;
+        Rex(true, from, 0, to);
+        WriteByte(0x89);
+        WriteByte((byte)(0xC0 | (from & 7) << 3 | (to & 7)));
+    }
+
+    /// <summary>Loads a constant by the shortest instruction.</summary>
+    public void Constant(int to, ulong value)
+    {
+        if (value <= uint.MaxValue)
+        {
+            Rex(false, 0, 0, to);
+            WriteByte((byte)(0xB8 | (to & 7)));
+            Int((int)value);
+        }
+        else if ((ulong)(int)value == value)
+        {
+            Rex(true, 0, 0, to);
+            WriteByte(0xC7);
+            WriteByte((byte)(0xC0 | (to & 7)));
+            Int((int)value);
+        }
+        else
+        {
+            Rex(true, 0, 0, to);
+            WriteByte((byte)(0xB8 | (to & 7)));
+            Int((int)value);
+            Int((int)(value >> 32));
+        }
+    }
+
+    public void Load(int to, int place) => Operation(true, 0x8B, to, place);
+
+    /// <summary>Loads 32 bits, zero-extended.</summary>
+    public void Load32(int to, int place) => Operation(false, 0x8B, to, place);
+
+    public void Store(int place, int from) => Operation(true, 0x89, from, place);
+
+    public void Store32(int place, int from) => Operation(false, 0x89, from, place);
+
+    /// <summary>Stores a constant of 32 bits.</summary>
+    public void StoreConstant32(int place, int value)
+    {
+        WriteByte(0xC7);
+        Stacked(0, place);
+        Int(value);
+    }
+
+    /// <summary>The sum of base and scaled index (either may be -1) and a displacement.</summary>
+    public void Lea(int to, int @base, int index, int scale, int displacement, bool wide = true)
+    {
+        Rex(wide, to, Math.Max(index, 0), Math.Max(@base, 0));
+        WriteByte(0x8D);
+        var reg = (to & 7) << 3;
+        var log = System.Numerics.BitOperations.Log2((uint)scale) << 6;
+        var i = index < 0 ? 4 : index & 7;
+        if (@base < 0)
+        {
+            WriteByte((byte)(reg | 4));
+            WriteByte((byte)(log | i << 3 | 5));
+            Int(displacement);
+            return;
+        }
+
+        var mod = displacement == 0 && (@base & 7) != 5 ? 0 : displacement is >= -128 and <= 127 ? 0x40 : 0x80;
+        if (index < 0 && (@base & 7) != 4)
+        {
+            WriteByte((byte)(mod | reg | (@base & 7)));
+        }
+        else
+        {
+            WriteByte((byte)(mod | reg | 4));
+            WriteByte((byte)(log | i << 3 | (@base & 7)));
+        }
+
+        if (mod == 0x40) WriteByte((byte)displacement);
+        if (mod == 0x80) Int(displacement);
+    }
+
+    /// <summary>Loads from <c>base register + 8 * RCX + place</c>.</summary>
+    public void LoadIndexed(int to, int place)
+    {
+        Rex(true, to, Rcx, Rsp);
+        WriteByte(0x8B);
+        WriteByte((byte)(0x80 | (to & 7) << 3 | 4));
+        WriteByte(3 << 6 | Rcx << 3 | Rsp);
+        Int(place);
+    }
+
+    /// <summary>Jumps to what <c>base register + 8 * RCX + place</c> holds.</summary>
+    public void JumpIndexed(int place)
+    {
+        WriteByte(0xFF);
+        WriteByte(0x80 | 4 << 3 | 4);
+        WriteByte(3 << 6 | Rcx << 3 | Rsp);
+        Int(place);
+    }
+
+    /// <summary>Jumps to what a place holds.</summary>
+    public void JumpPlace(int place)
+    {
+        WriteByte(0xFF);
+        Stacked(4, place);
+    }
+
+    /// <summary>Gathers the bits that a mask in the state names.</summary>
+    public void Extract(int to, int from, int place)
+    {
+        WriteByte(0xC4);
+        WriteByte((byte)((to < 8 ? 0x80 : 0) | 0x40 | 0x20 | 2));
+        WriteByte((byte)(0x80 | (~from & 15) << 3 | 2));
+        WriteByte(0xF5);
+        Stacked(to, place);
+    }
+
+    /// <summary>A short branch if RCX is zero, to be bound by <see cref="Bind"/>.</summary>
+    public int IfZero()
+    {
+        WriteByte(0xE3);
+        WriteByte(0);
+        return At;
+    }
+
+    /// <summary>Lets a short branch lead here.</summary>
+    public void Bind(int branch) => _memory.Bytes[branch - 1] = checked((byte)(sbyte)(At - branch));
+
+    /// <summary>A jump; returns where its operand is, for <see cref="CodeMemory.Patch"/>.</summary>
+    public int Jump(int target = -1) => Relative(0xE9, target);
+
+    public int Call(int target) => Relative(0xE8, target);
+
+    /// <summary>A conditional jump of condition 0 to 15.</summary>
+    public int JumpIf(int condition)
+    {
+        WriteByte(0x0F);
+        return Relative((byte)(0x80 | condition), -1);
+    }
+
+    /// <summary>Lets the operand of a jump lead here.</summary>
+    public void Land(int operand) => _memory.Patch(operand, At);
+
+    /// <summary>An instruction of one opcode byte with a register and a place in the state.</summary>
+    public void Operation(bool wide, byte opcode, int register, int place)
+    {
+        Rex(wide, register, 0, Rsp);
+        WriteByte(opcode);
+        Stacked(register, place);
+    }
+
+    /// <summary>ModRM, SIB and displacement of a place in the state.</summary>
+    public void Stacked(int register, int place)
+    {
+        var mod = place == 0 ? 0 : place is >= -128 and <= 127 ? 0x40 : 0x80;
+        WriteByte((byte)(mod | (register & 7) << 3 | 4));
+        WriteByte(0x24);
+        if (mod == 0x40) WriteByte((byte)place);
+        if (mod == 0x80) Int(place);
+    }
+
+    private int Relative(byte opcode, int target)
+    {
+        WriteByte(opcode);
+        Int(0);
+        if (target >= 0) _memory.Patch(At - 4, target);
+        return At - 4;
+    }
+
+    private void Rex(bool wide, int reg, int index, int rm)
+    {
+        var rex = 0x40 | (wide ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 2 : 0) | (rm >= 8 ? 1 : 0);
+        if (rex != 0x40) WriteByte((byte)rex);
+    }
+}

@@ -1,0 +1,123 @@
+using System.Runtime.Intrinsics.X86;
+using Iced.Intel;
+using Vmm.Backends.Software.Cpu;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>Which instructions the host may do in the guest's place: those whose effect depends on nothing but their operands and the flags.</summary>
+internal static class Relocatable
+{
+    /// <summary>How to translate an instruction in a mode.</summary>
+    public static RelocatableKind Classify(in Instruction instruction, uint mode)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Prefetch or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2
+                or Mnemonic.Prefetchw or Mnemonic.Reservednop:
+                return RelocatableKind.Nothing;
+            case Mnemonic.Push or Mnemonic.Pop or Mnemonic.Leave or Mnemonic.Lea: return RelocatableKind.Stack;
+            case Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret: return RelocatableKind.Branch;
+            case Mnemonic.Mov: return IsPlainMove(instruction) ? RelocatableKind.Integer : RelocatableKind.No;
+            case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc:
+                // With a bit offset in a register the operand can be anywhere.
+                return instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register ? RelocatableKind.No : RelocatableKind.Integer;
+            case Mnemonic.Add or Mnemonic.Or or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.And or Mnemonic.Sub or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
+                or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not or Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol
+                or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd or Mnemonic.Imul or Mnemonic.Mul or Mnemonic.Movzx
+                or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Cbw or Mnemonic.Cwde or Mnemonic.Cdqe or Mnemonic.Cwd or Mnemonic.Cdq or Mnemonic.Cqo
+                or Mnemonic.Bsf or Mnemonic.Bsr or Mnemonic.Tzcnt or Mnemonic.Lzcnt or Mnemonic.Popcnt or Mnemonic.Bswap or Mnemonic.Xchg
+                or Mnemonic.Xadd or Mnemonic.Cmpxchg or Mnemonic.Andn or Mnemonic.Blsr or Mnemonic.Blsi or Mnemonic.Blsmsk or Mnemonic.Bextr or Mnemonic.Bzhi
+                or Mnemonic.Mulx or Mnemonic.Pdep or Mnemonic.Pext or Mnemonic.Rorx or Mnemonic.Sarx or Mnemonic.Shlx or Mnemonic.Shrx or Mnemonic.Adcx or Mnemonic.Adox
+                or Mnemonic.Crc32 or Mnemonic.Clc or Mnemonic.Stc or Mnemonic.Cmc or Mnemonic.Lahf or Mnemonic.Sahf or Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence or Mnemonic.Movnti:
+                return HostHas(instruction) ? RelocatableKind.Integer : RelocatableKind.No;
+            case Mnemonic.Movbe: return RelocatableKind.No;
+        }
+
+        if (instruction.FlowControl == FlowControl.ConditionalBranch) return RelocatableKind.Branch;
+        if (instruction.ConditionCode != ConditionCode.None && instruction.Op0Kind is OpKind.Register or OpKind.Memory) return RelocatableKind.Integer;
+        return IsVector(instruction, mode) ? RelocatableKind.Vector : RelocatableKind.No;
+    }
+
+    /// <summary>The alignment a vector instruction demands of its memory operand; 1 for none.</summary>
+    public static int Alignment(in Instruction instruction)
+    {
+        var size = instruction.MemorySize.GetSize();
+        if (size < 16) return 1;
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm: return 1;
+            case Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntps or Mnemonic.Vmovntpd: return size;
+        }
+
+        return instruction.Code.Encoding() == EncodingKind.Legacy ? 16 : 1;
+    }
+
+    // Not to or from segment, control or debug registers, nor the forms with an address of 64 bits in the instruction.
+    private static bool IsPlainMove(in Instruction instruction) => instruction.Code is Code.Mov_rm8_r8 or Code.Mov_rm16_r16 or Code.Mov_rm32_r32 or Code.Mov_rm64_r64
+        or Code.Mov_r8_rm8 or Code.Mov_r16_rm16 or Code.Mov_r32_rm32 or Code.Mov_r64_rm64 or Code.Mov_r8_imm8 or Code.Mov_r16_imm16 or Code.Mov_r32_imm32
+        or Code.Mov_r64_imm64 or Code.Mov_rm8_imm8 or Code.Mov_rm16_imm16 or Code.Mov_rm32_imm32 or Code.Mov_rm64_imm32;
+
+    private static bool IsVector(in Instruction instruction, uint mode)
+    {
+        if ((mode & CpuMode.Sse) == 0) return false;
+        var encoding = instruction.Code.Encoding();
+        if (encoding == EncodingKind.VEX ? (mode & CpuMode.Avx) == 0 : encoding != EncodingKind.Legacy) return false;
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr or Mnemonic.Vldmxcsr or Mnemonic.Vstmxcsr or Mnemonic.Maskmovdqu or Mnemonic.Maskmovq or Mnemonic.Vmaskmovdqu or Mnemonic.Vmaskmovps
+                or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or Mnemonic.Vpmaskmovq or Mnemonic.Clflush or Mnemonic.Clflushopt or Mnemonic.Clwb or Mnemonic.Fxsave or Mnemonic.Fxrstor
+                or Mnemonic.Fxsave64 or Mnemonic.Fxrstor64 or Mnemonic.Emms or Mnemonic.Pause:
+                return false;
+        }
+
+        if (instruction.MemoryIndex.IsXMM() || instruction.MemoryIndex.IsYMM()) return false;
+        var vectors = instruction.Mnemonic is Mnemonic.Vzeroupper or Mnemonic.Vzeroall;
+        for (var i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register)
+            {
+                var register = instruction.GetOpRegister(i);
+                if (register.IsMM() || register.IsST() || register.IsK() || register.IsZMM()) return false;
+                vectors |= register.IsXMM() || register.IsYMM();
+            }
+            else if (instruction.GetOpKind(i) is not (OpKind.Memory or OpKind.Immediate8 or OpKind.Immediate8_2nd))
+            {
+                return false;
+            }
+        }
+
+        return vectors && HostHas(instruction);
+    }
+
+    private static bool HostHas(in Instruction instruction)
+    {
+        foreach (var feature in instruction.Code.CpuidFeatures())
+        {
+            var has = feature switch
+            {
+                CpuidFeature.INTEL8086 or CpuidFeature.INTEL8086_ONLY or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386 or CpuidFeature.INTEL486 or CpuidFeature.X64
+                    or CpuidFeature.CMOV or CpuidFeature.SSE or CpuidFeature.SSE2 => true,
+                CpuidFeature.SSE3 => Sse3.IsSupported,
+                CpuidFeature.SSSE3 => Ssse3.IsSupported,
+                CpuidFeature.SSE4_1 => Sse41.IsSupported,
+                CpuidFeature.SSE4_2 => Sse42.IsSupported,
+                CpuidFeature.POPCNT => Popcnt.IsSupported,
+                CpuidFeature.LZCNT => Lzcnt.IsSupported,
+                CpuidFeature.BMI1 => Bmi1.IsSupported,
+                CpuidFeature.BMI2 => Bmi2.IsSupported,
+                CpuidFeature.AES => Aes.IsSupported,
+                CpuidFeature.PCLMULQDQ => Pclmulqdq.IsSupported,
+                CpuidFeature.AVX => Avx.IsSupported,
+                CpuidFeature.AVX2 => Avx2.IsSupported,
+                CpuidFeature.FMA => Fma.IsSupported,
+                CpuidFeature.ADX => X86Base.CpuId(7, 0).Ebx >> 19 << 31 != 0,
+                CpuidFeature.SHA => X86Base.CpuId(7, 0).Ebx >> 29 << 31 != 0,
+                CpuidFeature.F16C => X86Base.CpuId(1, 0).Ecx >> 29 << 31 != 0,
+                _ => false,
+            };
+            if (!has) return false;
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,23 @@
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>How an instruction is translated.</summary>
+internal enum RelocatableKind
+{
+    /// <summary>By the interpreter's handler.</summary>
+    No,
+
+    /// <summary>It does nothing: NOPs and hints.</summary>
+    Nothing,
+
+    /// <summary>The host does it on general registers and memory.</summary>
+    Integer,
+
+    /// <summary>The host does it on vector registers.</summary>
+    Vector,
+
+    /// <summary>It works on the stack, or is LEA.</summary>
+    Stack,
+
+    /// <summary>It ends the block by a near branch.</summary>
+    Branch,
+}

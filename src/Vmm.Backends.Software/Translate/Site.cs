@@ -1,0 +1,37 @@
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>A place in translated code that can leave it or call C#: how a host position leads back to a guest instruction.</summary>
+internal struct Site
+{
+    public Translation Translation;
+
+    /// <summary>The instruction's index in its block.</summary>
+    public int Index;
+
+    /// <summary>A direct branch; else an indirect one whose target is not known, which the interpreter does.</summary>
+    public bool Direct;
+
+    /// <summary>For a direct branch: its target.</summary>
+    public ulong Target;
+
+    /// <summary>For a branch that can be linked: where its operand is; else zero.</summary>
+    public int Patch;
+
+    /// <summary>For a branch: where it leads while it is not linked.</summary>
+    public int Stub;
+
+    /// <summary>For a branch: whether it goes backwards, so that the target must look for events.</summary>
+    public bool Backward;
+
+    /// <summary>For an access: whether it writes.</summary>
+    public bool Write;
+
+    /// <summary>For an access: its bytes.</summary>
+    public byte Size;
+
+    /// <summary>For an access: bits of the address that must be zero.</summary>
+    public byte Alignment;
+
+    /// <summary>For an instruction done by the interpreter: a block of this one alone.</summary>
+    public nint Single;
+}

@@ -1,0 +1,241 @@
+using Vmm.Backends.Software.Cpu;
+using static Vmm.Backends.Software.Translate.RegisterMap;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>
+/// The code around translated blocks: the way in, the ways out, and calls of C# functions. Outside of translated code all guest
+/// state is in <see cref="CpuState"/>; the arithmetic flags are in <see cref="TranslatorState.HostFlags"/>.
+/// </summary>
+internal sealed class Stubs
+{
+    private readonly Emitter _e;
+    private readonly int _save;
+    private readonly bool _windows = OperatingSystem.IsWindows();
+
+    public Stubs(Emitter e)
+    {
+        _e = e;
+        _save = EmitSaveVector();
+        Enter = EmitEnter();
+        Link = EmitLeave(ExitKind.Link);
+        Interpret = EmitLeave(ExitKind.Interpret);
+        Event = EmitLeave(ExitKind.Event);
+        Access = EmitCall(StateLayout.AccessCallback);
+        Operation = EmitCall(StateLayout.OperationCallback);
+        LoadVector = EmitLoadVector();
+    }
+
+    /// <summary><c>int Enter(base register, code)</c>: returns an <see cref="ExitKind"/>.</summary>
+    public int Enter { get; }
+
+    /// <summary>Jumped to with a site in ECX: a direct branch whose target is not linked.</summary>
+    public int Link { get; }
+
+    /// <summary>Jumped to with a site in ECX: the interpreter goes on at an instruction.</summary>
+    public int Interpret { get; }
+
+    /// <summary>Jumped to with a site in ECX: something waits for the processor at the start of a block.</summary>
+    public int Event { get; }
+
+    /// <summary>Called with a site in ECX and an address in R14, which the TLB did not cover; returns to try again.</summary>
+    public int Access { get; }
+
+    /// <summary>Called with a site in ECX: the interpreter does one instruction.</summary>
+    public int Operation { get; }
+
+    /// <summary>Called with a site in ECX at the start of a block with vector instructions when the registers are in the state.</summary>
+    public int LoadVector { get; }
+
+    private int EmitEnter()
+    {
+        var start = _e.At;
+        _e.Bytes([0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57]); // push rbx, rbp, r12 to r15
+        if (_windows)
+        {
+            _e.Bytes([0x57, 0x56]); // push rdi, rsi
+            _e.Bytes([0x48, 0x81, 0xEC]); // sub rsp, 200: six to fifteen, and room for the callee's arguments
+            _e.Int(200);
+            for (var i = 6; i < 16; i++) MoveXmm(0x11, i, 32 + (i - 6) * 16);
+            _e.Move(Rdi, Rcx);
+            _e.Move(Rsi, Rdx);
+        }
+        else
+        {
+            _e.Bytes([0x48, 0x83, 0xEC, 0x08]); // sub rsp, 8
+        }
+
+        _e.Bytes([0x48, 0x89, 0xA7]); // mov [rdi + HostStack], rsp
+        _e.Int(StateLayout.HostStack);
+        _e.Move(Rsp, Rdi);
+        _e.Move(R14, Rsi);
+        LoadFlags();
+        LoadRegisters();
+        _e.Bytes([0x41, 0xFF, 0xE6]); // jmp r14
+        return start;
+    }
+
+    private int EmitLeave(ExitKind kind)
+    {
+        var start = _e.At;
+        _e.Store32(StateLayout.Site, Rcx);
+        StoreRegisters();
+        StoreFlags();
+        var live = IfVectorDead();
+        SaveVector();
+        _e.Bind(live);
+        Return((int)kind);
+        return start;
+    }
+
+    // Returns an exit kind in EAX to the caller of Enter.
+    private void Return(int kind)
+    {
+        if (kind >= 0) _e.Constant(Rax, (ulong)kind);
+        _e.Load(Rsp, StateLayout.HostStack);
+        if (_windows)
+        {
+            for (var i = 6; i < 16; i++) MoveXmm(0x10, i, 32 + (i - 6) * 16);
+            _e.Bytes([0x48, 0x81, 0xC4]);
+            _e.Int(200);
+            _e.Bytes([0x5E, 0x5F]);
+        }
+        else
+        {
+            _e.Bytes([0x48, 0x83, 0xC4, 0x08]);
+        }
+
+        _e.Bytes([0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3]);
+    }
+
+    private int EmitCall(int callback)
+    {
+        var start = _e.At;
+        _e.Lea(Rsp, Rsp, -1, 1, 8);
+        _e.Load(R15, -8);
+        _e.Store(StateLayout.Return, R15);
+        _e.Store32(StateLayout.Site, Rcx);
+        _e.Store(StateLayout.Linear, R14);
+        StoreRegisters();
+        StoreFlags();
+        _e.Load32(R12, StateLayout.VectorDead);
+        var dead = IfVectorDead();
+        SaveVector();
+        _e.Bind(dead);
+        _e.Load(_windows ? Rcx : Rdi, StateLayout.Owner);
+        _e.Move(Rbx, Rsp);
+        _e.Load(Rsp, StateLayout.HostStack);
+        _e.Bytes([0xFF, 0x93]); // call [rbx + callback]
+        _e.Int(callback);
+        _e.Move(Rsp, Rbx);
+        _e.Move(Rcx, Rax);
+        var resume = _e.IfZero();
+        Return(-1);
+        _e.Bind(resume);
+        // The vector registers go back where they were: the rest of the block counts on them.
+        _e.Move(Rcx, R12);
+        var wasLive = _e.IfZero();
+        var over = _e.Jump();
+        _e.Bind(wasLive);
+        RestoreVector(0);
+        _e.Land(over);
+        LoadFlags();
+        LoadRegisters();
+        _e.Load(R14, StateLayout.Linear);
+        _e.JumpPlace(StateLayout.Return);
+        return start;
+    }
+
+    private int EmitLoadVector()
+    {
+        var start = _e.At;
+        _e.Move(R15, Rcx);
+        _e.Load32(Rcx, StateLayout.Mxcsr + 8);
+        _e.Bytes([0xF7, 0xD1]); // not ecx
+        _e.Extract(Rcx, Rcx, StateLayout.VectorMask + 8);
+        var masked = _e.IfZero();
+        _e.Lea(Rsp, Rsp, -1, 1, 8);
+        _e.Move(Rcx, R15);
+        _e.Jump(Interpret);
+        _e.Bind(masked);
+        RestoreVector(8);
+        _e.Bytes([0xC3]);
+        return start;
+    }
+
+    private int IfVectorDead()
+    {
+        // RCX is zero while the registers are live, so the branch skips a jump over the code that saves them.
+        _e.Load32(Rcx, StateLayout.VectorDead);
+        var live = _e.IfZero();
+        _e.WriteByte(0xEB);
+        _e.WriteByte(0);
+        var dead = _e.At;
+        _e.Bind(live);
+        return dead;
+    }
+
+    private void SaveVector() => _e.Call(_save);
+
+    // Called, so the base register is eight bytes low.
+    private int EmitSaveVector()
+    {
+        var start = _e.At;
+        for (var i = 0; i < 16; i++) MoveYmm(0x11, i, StateLayout.Ymm + 8 + i * 32);
+        Mxcsr(3, StateLayout.Mxcsr + 8);
+        Mxcsr(2, StateLayout.HostMxcsr + 8);
+        _e.StoreConstant32(StateLayout.VectorDead + 8, 1);
+        _e.Bytes([0xC5, 0xF8, 0x77, 0xC3]); // vzeroupper; ret
+        return start;
+    }
+
+    private void RestoreVector(int shift)
+    {
+        Mxcsr(3, StateLayout.HostMxcsr + shift);
+        Mxcsr(2, StateLayout.Mxcsr + shift);
+        for (var i = 0; i < 16; i++) MoveYmm(0x10, i, StateLayout.Ymm + shift + i * 32);
+        _e.StoreConstant32(StateLayout.VectorDead + shift, 0);
+    }
+
+    private void StoreRegisters()
+    {
+        foreach (var guest in Resident) _e.Store(Place(guest), HostOf(guest));
+    }
+
+    private void LoadRegisters()
+    {
+        foreach (var guest in Resident) _e.Load(HostOf(guest), Place(guest));
+    }
+
+    private void StoreFlags()
+    {
+        _e.Bytes([0x9C, 0x59]); // pushfq; pop rcx
+        _e.Store(StateLayout.HostFlags, Rcx);
+    }
+
+    private void LoadFlags()
+    {
+        _e.Load(Rcx, StateLayout.HostFlags);
+        _e.Bytes([0x51, 0x9D]); // push rcx; popfq
+    }
+
+    private void MoveXmm(byte opcode, int register, int place)
+    {
+        if (register >= 8) _e.WriteByte(0x44);
+        _e.Bytes([0x0F, opcode]);
+        _e.Stacked(register, place);
+    }
+
+    private void MoveYmm(byte opcode, int register, int place)
+    {
+        _e.Bytes([0xC5, (byte)((register < 8 ? 0x80 : 0) | 0x7C), opcode]);
+        _e.Stacked(register, place);
+    }
+
+    // STMXCSR (3) or LDMXCSR (2).
+    private void Mxcsr(int operation, int place)
+    {
+        _e.Bytes([0x0F, 0xAE]);
+        _e.Stacked(operation, place);
+    }
+}

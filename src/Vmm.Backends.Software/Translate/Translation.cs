@@ -1,0 +1,28 @@
+using Vmm.Backends.Software.Decode;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>One block of guest code as machine code, for one linear address and one privilege view.</summary>
+internal sealed unsafe class Translation
+{
+    /// <summary>Linear address (and RIP: only 64-bit code is translated) of the first byte.</summary>
+    public required ulong Rip { get; init; }
+
+    /// <summary>What the interpreter runs in its place; its memory lives until the whole cache is dropped.</summary>
+    public required Block* Block { get; init; }
+
+    /// <summary>The TLB set it accesses memory through.</summary>
+    public required int View { get; init; }
+
+    /// <summary>Offset of the code that looks for events first: entered by backward and indirect branches, and from C#.</summary>
+    public int Entry { get; set; }
+
+    /// <summary>Offset of the code behind that look: entered by forward branches.</summary>
+    public int Body { get; set; }
+
+    /// <summary>Sites of other blocks whose branches are linked to this one.</summary>
+    public List<int> Incoming { get; } = [];
+
+    /// <summary>Its guest code has changed.</summary>
+    public bool Dropped { get; set; }
+}

@@ -1,0 +1,132 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>The translated code of one vCPU: what there is, how its parts are linked, and how it is dropped.</summary>
+internal sealed unsafe class Translator : IDisposable
+{
+    /// <summary>Runs of a block in the interpreter before it is translated: two thirds of a boot's blocks never get there.</summary>
+    public const int DefaultThreshold = 16;
+
+    private readonly CodeMemory _memory;
+    private readonly Emitter _emitter;
+    private readonly Stubs _stubs;
+    private readonly BlockTranslator _blocks;
+    private readonly Dictionary<(ulong Rip, ulong Physical, uint Mode), Translation> _translations = [];
+    private readonly Dictionary<ulong, List<Translation>> _pages = [];
+    private readonly int _start;
+    private readonly VcpuMemory _state;
+    private GCHandle _owner;
+
+    private Translator(Vcpu owner, VcpuMemory state, CodeMemory memory, bool counted, bool single, int threshold)
+    {
+        (_state, _memory, Threshold) = (state, memory, threshold);
+        _emitter = new Emitter(memory);
+        _stubs = new Stubs(_emitter);
+        _start = _emitter.At;
+        Targets = new TargetCache(state);
+        _blocks = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single);
+        _owner = GCHandle.Alloc(owner);
+        // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
+        var constants = (ulong*)state.Base;
+        (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, TargetCache.Size - 1);
+        ref var s = ref state.State->Translator;
+        (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.Owner) = (0x1F80, ~0xFE0UL, 1, GCHandle.ToIntPtr(_owner));
+        s.AccessCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Access;
+        s.OperationCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Operation;
+    }
+
+    /// <summary>Whether this host's processor has what translated code needs.</summary>
+    public static bool IsSupported => Bmi2.X64.IsSupported && Avx2.IsSupported && (OperatingSystem.IsLinux() || OperatingSystem.IsWindows());
+
+    /// <summary>Runs in the interpreter before a block is translated.</summary>
+    public int Threshold { get; }
+
+    /// <summary>Where branches find their targets.</summary>
+    public TargetCache Targets { get; }
+
+    /// <summary>Where code can leave.</summary>
+    public SiteTable Sites { get; } = new();
+
+    /// <summary>Blocks translated so far, dropped ones included.</summary>
+    public long Translated { get; private set; }
+
+    /// <summary>Bytes of code in use.</summary>
+    public int CodeBytes => _emitter.At;
+
+    /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
+    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, bool counted, bool single, int threshold)
+    {
+        if (!IsSupported) return null;
+        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, memory, counted, single, threshold) : null;
+    }
+
+    /// <summary>Runs code until it comes back. The state is complete before and after, but for the flags: <see cref="TranslatorState.HostFlags"/>.</summary>
+    // SAFETY: code is an address that this translator gave; everything it reaches from the base register outlives it.
+    public ExitKind Run(nint code) => (ExitKind)((delegate* unmanaged<byte*, nint, int>)_memory.Address(_stubs.Enter))(_state.Base, code);
+
+    /// <summary>The address of a translation's code.</summary>
+    public nint Address(Translation translation) => _memory.Address(translation.Entry);
+
+    public Translation? Find(ulong rip, ulong physical, uint mode, int view) =>
+        _translations.TryGetValue((rip, physical, mode | (uint)view << 16), out var translation) ? translation : null;
+
+    /// <summary>Translates a block. Null if its bytes changed meanwhile.</summary>
+    public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
+    {
+        if (_emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size) FlushAll();
+        var translation = _blocks.Translate(block, rip, view, code);
+        if (translation is null) return null;
+        Translated++;
+        _translations[(rip, block->Physical, block->Mode | (uint)view << 16)] = translation;
+        ref var page = ref CollectionsMarshal.GetValueRefOrAddDefault(_pages, block->Physical >> 12, out _);
+        (page ??= []).Add(translation);
+        return translation;
+    }
+
+    /// <summary>Lets a branch lead straight to its target, if that is translated. Zero if not; else the target's code.</summary>
+    public nint TryLink(int index)
+    {
+        ref var site = ref Sites[index];
+        if (site.Patch == 0 || site.Translation.Dropped) return 0;
+        var from = site.Translation.Block;
+        var physical = (from->Physical & ~0xFFFUL) | (site.Target & 0xFFF);
+        if (Find(site.Target, physical, from->Mode, site.Translation.View) is not { } target) return 0;
+        _memory.Patch(site.Patch, site.Backward ? target.Entry : target.Body);
+        target.Incoming.Add(index);
+        return Address(target);
+    }
+
+    /// <summary>Drops translations of a physical page. Code that runs meanwhile runs on to its next exit.</summary>
+    public void DropPage(ulong gpa)
+    {
+        if (!_pages.Remove(gpa >> 12, out var page)) return;
+        foreach (var translation in page)
+        {
+            translation.Dropped = true;
+            _translations.Remove((translation.Rip, translation.Block->Physical, translation.Block->Mode | (uint)translation.View << 16));
+            Targets.Drop(translation.View, translation.Rip);
+            foreach (var site in translation.Incoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
+        }
+    }
+
+    /// <summary>Drops everything. No translated code may be running.</summary>
+    public void FlushAll()
+    {
+        _translations.Clear();
+        _pages.Clear();
+        Targets.FlushAll();
+        Sites.Clear();
+        _emitter.At = _start;
+    }
+
+    public void Dispose()
+    {
+        Sites.Dispose();
+        _memory.Dispose();
+        if (_owner.IsAllocated) _owner.Free();
+    }
+}
