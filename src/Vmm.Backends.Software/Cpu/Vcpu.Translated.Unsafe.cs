@@ -162,7 +162,8 @@ internal sealed unsafe partial class Vcpu
             }
 
             s.Translator.HostFlags = s.Arithmetic | 2;
-            if (!translation.Dropped && s.Mode == translation.Block->Mode) return 0;
+            // Exceptions that LDMXCSR unmasks must not meet the host.
+            if (!translation.Dropped && s.Mode == translation.Block->Mode && (s.Mxcsr & 0x1F80) == 0x1F80) return 0;
             s.Rip = RipAfter(ref op);
             s.Budget += single->Count - 1;
             return ExitKind.Done;

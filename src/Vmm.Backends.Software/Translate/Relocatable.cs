@@ -45,7 +45,7 @@ internal static class Relocatable
         if (size < 16) return 1;
         switch (instruction.Mnemonic)
         {
-            case Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm: return 1;
+            case Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestrm or Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistrm: return 1;
             case Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntps or Mnemonic.Vmovntpd: return size;
         }
 
@@ -66,7 +66,9 @@ internal static class Relocatable
         {
             case Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr or Mnemonic.Vldmxcsr or Mnemonic.Vstmxcsr or Mnemonic.Maskmovdqu or Mnemonic.Maskmovq or Mnemonic.Vmaskmovdqu or Mnemonic.Vmaskmovps
                 or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or Mnemonic.Vpmaskmovq or Mnemonic.Clflush or Mnemonic.Clflushopt or Mnemonic.Clwb or Mnemonic.Fxsave or Mnemonic.Fxrstor
-                or Mnemonic.Fxsave64 or Mnemonic.Fxrstor64 or Mnemonic.Emms or Mnemonic.Pause:
+                or Mnemonic.Fxsave64 or Mnemonic.Fxrstor64 or Mnemonic.Emms or Mnemonic.Pause
+                // These write RCX, which is not where they would write it.
+                or Mnemonic.Pcmpestri or Mnemonic.Pcmpistri or Mnemonic.Vpcmpestri or Mnemonic.Vpcmpistri or Mnemonic.Pcmpestri64 or Mnemonic.Vpcmpestri64:
                 return false;
         }
 

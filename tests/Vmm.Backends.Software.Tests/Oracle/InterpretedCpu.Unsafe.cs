@@ -33,7 +33,10 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     private int _lastLength;
     private readonly sbyte[] _known = new sbyte[Enum.GetValues<Iced.Intel.Code>().Length];
 
-    public InterpretedCpu(ulong codeAddress, ulong dataAddress)
+    /// <param name="codeAddress">Where code goes.</param>
+    /// <param name="dataAddress">Where data goes.</param>
+    /// <param name="translate">Sequences are translated before their first run.</param>
+    public InterpretedCpu(ulong codeAddress, ulong dataAddress, bool translate = false)
     {
         (_code, _data) = (codeAddress, dataAddress);
         var memory = new GuestMemory();
@@ -44,7 +47,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         Map(codeAddress + Page, CodeFrame + Page, writable: false);
         Map(dataAddress, DataFrame + Page, writable: true);
         Map(dataAddress + Page, DataFrame, writable: true);
-        _partition = new SoftwarePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = _clock, CpuModel = CpuModel.Max });
+        _partition = new SoftwarePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = _clock, CpuModel = CpuModel.Max }, translate ? CpuEngine.Translate : CpuEngine.Interpret, 0);
         _cpu = _partition.Processors[0];
         _cpu.SetState(UserMode());
         _mode = _cpu.S.Mode | CpuMode.Step;
@@ -111,6 +114,12 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         {
             s.Mode = _mode & ~CpuMode.Step;
             s.Budget = 10_000;
+            if (_cpu.Translator is { } translator)
+            {
+                RunTranslated(_cpu, translator);
+                continue;
+            }
+
             ref Op op = ref Lookup(_cpu);
             if (!Unsafe.IsNullRef(ref op))
             {
@@ -137,6 +146,9 @@ internal sealed unsafe class InterpretedCpu : IDisposable
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "Lookup")]
     private static extern ref Op Lookup(Vcpu cpu);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "RunTranslated")]
+    private static extern void RunTranslated(Vcpu cpu, Software.Translate.Translator translator);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "Execute")]
     private static extern void Execute(Vcpu cpu, ref Op op);
