@@ -15,6 +15,8 @@ internal sealed class TeachingHelp(HelpAction options) : SynchronousCommandLineA
           vmm run --kernel bzImage --initrd initrd.img --append "console=ttyS0 reboot=t panic=-1"
           vmm run --kernel kernel.elf --module data.img=ro --module boot.cfg      Multiboot or PVH
           vmm run --kernel test.elf --debug-exit 0xf4 --timeout 10 --report run.json
+          vmm run --linux --disk root.qcow2,format=qcow2 --disk tools.img,format=raw,readonly
+          vmm image create disk.qcow2 10G --format qcow2      an empty disk; 'vmm image --help' has more
           vmm run --firmware bios.bin                         from the reset vector
           vmm doctor                                          what this host can do
         """;

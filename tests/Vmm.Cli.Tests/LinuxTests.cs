@@ -33,6 +33,24 @@ public class LinuxTests
         Assert.Contains("\n2\r\n", cli.Output);
     }
 
+    [Theory]
+    [InlineData("mmio", "microvm")]
+    [InlineData("pci", "pc")]
+    public async Task Linux_WithDisksAndRandomBytes_SeesThem(string transport, string board)
+    {
+        await HaveGuestsAsync();
+        using var cli = new CliRun();
+        var (first, second) = (cli.File("a.raw", Encoding.ASCII.GetBytes("hello".PadRight(8192))), cli.PathOf("b.qcow2"));
+        Assert.Equal(0, await cli.RunAsync("image", "create", second, "4M", "--format", "qcow2"));
+        Assert.Equal(0, await cli.RunAsync("run", "--linux", "--append", "quiet", "--timeout", "300", "--transport", transport, "--board", board, "--rng",
+            "--disk", $"{first},format=raw,overlay,serial=one", "--disk", $"{second},format=qcow2,iops=10000",
+            "--command", "cat /sys/block/vda/serial; head -c 5 /dev/vda; echo; cat /sys/block/vdb/size; echo there | dd of=/dev/vda conv=sync 2>/dev/null; dd if=/dev/vda of=/dev/vdb bs=512 count=1 2>/dev/null; head -c 4 /dev/hwrng | wc -c"));
+        Assert.Matches(@"one\r?\n?hello\r\n8192\r\n4\r\n", cli.Output);
+        Assert.StartsWith("hello", await File.ReadAllTextAsync(first));
+        Assert.Equal(0, await cli.RunAsync("image", "convert", second, cli.PathOf("c.raw"), "--from", "qcow2", "--to", "raw"));
+        Assert.StartsWith("there\n", await File.ReadAllTextAsync(cli.PathOf("c.raw")));
+    }
+
     [Fact]
     public async Task Linux_FilesGivenThatAreNone_AreNamed()
     {

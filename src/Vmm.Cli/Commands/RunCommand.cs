@@ -50,6 +50,14 @@ internal sealed class RunCommand
         CustomParser = r => Parse<TimeSpan>(r, Units.Seconds, "give a number of seconds above 0, at most 30 days"),
     };
 
+    private readonly Option<DiskArgument[]> _disks = new("--disk")
+    {
+        HelpName = "FILE,format=...", Description = $"A virtio disk; may be given several times. {DiskArgument.Syntax}. overlay keeps changes in memory, overlay=FILE in a qcow2 image; the file stays as it is.",
+        CustomParser = ParseDisks,
+    };
+
+    private readonly Option<bool> _rng = new("--rng") { Description = "A virtio source of random bytes." };
+    private readonly Option<string?> _transport = Choice("--transport", "How virtio devices are plugged in: mmio or pci. Default: mmio.", ["mmio", "pci"]);
     private readonly Option<string?> _report = Text("--report", "FILE.json", "Write how it ended, the boot timeline, instructions and exits.");
 
     public static Command Create(HostStreams streams)
@@ -58,7 +66,7 @@ internal sealed class RunCommand
         var command = new Command("run", "Runs a guest, with its serial console on standard input and output.")
         {
             run._linux, run._kernel, run._firmware, run._initrd, run._modules, run._append, run._command, run._busybox, run._board, run._backend, run._memory, run._cpus, run._model,
-            run._debugExit, run._console, run._timeout, run._report,
+            run._disks, run._rng, run._transport, run._debugExit, run._console, run._timeout, run._report,
         };
         command.Validators.Add(run.Check);
         command.SetAction((parsed, _) => new GuestRun(run.Read(parsed), streams).RunAsync());
@@ -84,6 +92,9 @@ internal sealed class RunCommand
         Console = parsed.GetValue(_console) ?? "stdio",
         Timeout = parsed.GetValue(_timeout),
         Report = parsed.GetValue(_report),
+        Disks = [.. parsed.GetValue(_disks) ?? []],
+        Rng = parsed.GetValue(_rng),
+        Pci = parsed.GetValue(_transport) == "pci",
     };
 
     private void Check(CommandResult result)
@@ -103,6 +114,9 @@ internal sealed class RunCommand
         OnlyWith(_command, "--linux", linux);
         OnlyWith(_busybox, "--linux", linux);
     }
+
+    private static DiskArgument[] ParseDisks(ArgumentResult result) =>
+        [.. result.Tokens.Select(t => DiskArgument.Parse(t.Value, reason => result.AddError($"--disk {t.Value}: {reason}."))).OfType<DiskArgument>()];
 
     private static Option<string?> Text(string name, string helpName, string description) => new(name)
     {

@@ -40,5 +40,12 @@ internal sealed record RunOptions
 
     public TimeSpan? Timeout { get; init; }
 
+    public ImmutableArray<DiskArgument> Disks { get; init; } = [];
+
+    public bool Rng { get; init; }
+
+    /// <summary>Whether virtio devices are PCI functions.</summary>
+    public bool Pci { get; init; }
+
     public string? Report { get; init; }
 }

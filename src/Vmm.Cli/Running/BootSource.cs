@@ -3,6 +3,7 @@ using Vmm.Cli.Terminal;
 using Vmm.Core;
 using Vmm.Core.Boot;
 using Vmm.Guests;
+using Vmm.Guests.Kernels;
 
 namespace Vmm.Cli.Running;
 
@@ -37,7 +38,14 @@ internal sealed record BootSource(string Name, Func<VirtualMachineBuilder, Virtu
                 await images.FindKernelAsync(options.Kernel, progress, cancellationToken).ConfigureAwait(false),
                 await images.FindBusyboxAsync(options.Busybox, progress, cancellationToken).ConfigureAwait(false))).ConfigureAwait(false);
             var image = await ReadAsync("--kernel", kernel.Path, cancellationToken).ConfigureAwait(false);
-            var initrd = LinuxShell.BuildInitramfs(busybox.Path, new LinuxShellOptions { Command = options.Command });
+            var user = LinuxShell.CreateInitramfs(busybox.Path, new LinuxShellOptions { Command = options.Command });
+
+            // Debian's kernel has these drivers as modules.
+            List<string> drivers = [];
+            if (options.Disks.Length > 0) drivers.Add("virtio_blk");
+            if (options.Rng) drivers.Add("virtio_rng");
+            if (drivers.Count > 0) user = user.AddModules(KernelModules.Open(kernel), [options.Pci ? "virtio_pci" : "virtio_mmio", .. drivers]);
+            var initrd = user.Build();
             var commandLine = $"{LinuxShell.DefaultCommandLine} {options.Append}".TrimEnd();
             var name = kernel.Package is null ? kernel.Path : $"{kernel.Package} {kernel.PackageVersion}";
             return new BootSource(name, b => b.WithKernel(image, commandLine, initrd, name: kernel.Path));

@@ -9,6 +9,10 @@ using Vmm.Core.Errors;
 using Vmm.Core.Telemetry;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Chipset;
+using Vmm.Devices.Storage;
+using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Rng;
 using Vmm.Guests;
 
 namespace Vmm.Cli.Running;
@@ -45,7 +49,18 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         var output = OpenOutput();
         await using var closing = output.ConfigureAwait(false);
         var console = new HostConsole(output, marks);
-        var machine = _machine = Build(backend, source, console);
+        var disks = await OpenDisksAsync().ConfigureAwait(false);
+        VirtualMachine machine;
+        try
+        {
+            machine = _machine = Build(backend, source, console, disks);
+        }
+        catch
+        {
+            foreach (var disk in disks) await disk.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+
         RunEnd end;
         IDisposable? raw = null;
         await using (machine.ConfigureAwait(false))
@@ -88,6 +103,25 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         return await EndAsync(machine, first == timeout).ConfigureAwait(false);
     }
 
+    private async Task<IReadOnlyList<IBlockStore>> OpenDisksAsync()
+    {
+        List<IBlockStore> open = [];
+        foreach (var disk in options.Disks)
+        {
+            try
+            {
+                open.Add(await disk.OpenAsync().ConfigureAwait(false));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or VmmException or ArgumentException)
+            {
+                foreach (var store in open) await store.DisposeAsync().ConfigureAwait(false);
+                throw new CliException(ExitCode.BadImage, $"--disk {disk.File}: {e.Message}");
+            }
+        }
+
+        return open;
+    }
+
     private IHypervisor SelectBackend()
     {
         try
@@ -100,17 +134,26 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
     }
 
-    private VirtualMachine Build(IHypervisor backend, BootSource source, HostConsole console)
+    private VirtualMachine Build(IHypervisor backend, BootSource source, HostConsole console, IReadOnlyList<IBlockStore> disks)
     {
         var port = options.Console == "none" ? null : console;
         var builder = new VirtualMachineBuilder()
             .WithName("vmm")
             .WithBackend(backend)
-            .WithBoard(() => options.Board == "pc" ? new PcBoard(new PcOptions { Console = port }) : new MicroVmBoard(new MicroVmOptions { Console = port }))
+            .WithBoard(() => options.Board == "pc" ? new PcBoard(new PcOptions { Console = port }) : new MicroVmBoard(new MicroVmOptions { Console = port, Pci = options.Pci }))
             .WithMemory(options.Memory)
             .WithVcpus(options.Cpus)
             .WithCpuModel(options.CpuModel)
             .AddPvPanic();
+        var virtio = new VirtioOptions { Transport = options.Pci ? VirtioTransportKind.Pci : VirtioTransportKind.Mmio };
+        for (var i = 0; i < disks.Count; i++)
+        {
+            var (disk, store) = (options.Disks[i], disks[i]);
+            var limit = new RateLimit { OperationsPerSecond = disk.OperationsPerSecond, BytesPerSecond = disk.BytesPerSecond };
+            builder = builder.AddVirtioBlock($"disk{i}", () => store, new VirtioBlockOptions { Serial = disk.Serial, ReadOnly = disk.IsGuestReadOnly, Limit = limit, Queues = Math.Min(options.Cpus, 64) }, virtio);
+        }
+
+        if (options.Rng) builder = builder.AddVirtioRng(options: virtio);
         if (options.DebugExit is { } debugExit) builder = builder.AddDebugExit(debugExit);
         try
         {
