@@ -92,22 +92,21 @@ public sealed partial class VirtualMachine
         await _operations.WaitAsync().ConfigureAwait(false);
         try
         {
+            var isOurs = false;
             await StandStillAsync(
                 () =>
                 {
-                    lock (_sync)
-                    {
-                        // Of a machine that has ended everything is freed together.
-                        if (_state is MachineState.Ended or MachineState.Disposed || !_leaving.Remove((name, device))) return;
-                    }
-
-                    // Nothing calls it any more; a timer or an inlet that had begun to do so ends with the lock.
-                    Monitor.Enter(device);
-                    Monitor.Exit(device);
-                    FreePart(name, device as IDisposable);
-                    Context.Gone(device);
+                    // Of a machine that has ended everything is freed together.
+                    lock (_sync) isOurs = _state is not (MachineState.Ended or MachineState.Disposed) && _leaving.Remove((name, device));
                 },
                 CancellationToken.None).ConfigureAwait(false);
+            if (!isOurs) return;
+
+            // No vCPU is in it and nothing calls it any more; a timer or an inlet that had begun to do so ends with the lock.
+            Monitor.Enter(device);
+            Monitor.Exit(device);
+            FreePart(name, device as IDisposable);
+            Context.Gone(device);
         }
         finally
         {
