@@ -28,3 +28,5 @@ public sealed class SoftwareRunTests : RunTests<SoftwareBackend>;
 public sealed class SoftwareStateTests : StateTests<SoftwareBackend>;
 
 public sealed class SoftwareCarryTests : CarryTests<SoftwareBackend>;
+
+public sealed class SoftwareRaceTests : RaceTests<SoftwareBackend>;
