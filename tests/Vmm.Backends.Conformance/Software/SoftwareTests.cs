@@ -30,3 +30,6 @@ public sealed class SoftwareStateTests : StateTests<SoftwareBackend>;
 public sealed class SoftwareCarryTests : CarryTests<SoftwareBackend>;
 
 public sealed class SoftwareRaceTests : RaceTests<SoftwareBackend>;
+
+// Against itself: shows that the programs are deterministic and end; other pairs show more.
+public sealed class SoftwareDifferentialTests : DifferentialTests<SoftwareBackend, SoftwareBackend>;

@@ -4,7 +4,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Conformance.Guests;
 
 /// <summary>Short sequences that many programs of the suite have.</summary>
-public static class Code
+public static class GuestCode
 {
     private const uint Apic = 0xFEE00000;
 
