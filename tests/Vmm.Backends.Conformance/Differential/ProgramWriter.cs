@@ -283,7 +283,8 @@ public sealed class ProgramWriter
     {
         if (!MayRead(instruction)) return;
         _a.AddInstruction(ref instruction);
-        var mask = UndefinedFlags.Mask(instruction, _anyState);
+        // Moves to and from control registers leave all flags undefined (Intel SDM vol. 2B, MOV).
+        var mask = UndefinedFlags.Mask(instruction, _anyState) | (instruction.Mnemonic == Mnemonic.Mov ? Bits(instruction.RflagsUndefined) : 0);
         _undefined = (_undefined & ~Bits(instruction.RflagsModified)) | mask;
 
         // A shift or rotation by zero leaves the flags as they were; immediates of zero are made, so what was undefined stays so.

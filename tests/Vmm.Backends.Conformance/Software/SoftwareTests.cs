@@ -3,6 +3,8 @@ using Vmm.Backends.Conformance.Topics;
 namespace Vmm.Backends.Conformance.Software;
 
 // Every topic, on this backend.
+public sealed class SoftwareCarryTests : CarryTests<SoftwareBackend>;
+
 public sealed class SoftwareCpuidTests : CpuidTests<SoftwareBackend>;
 
 public sealed class SoftwareExceptionTests : ExceptionTests<SoftwareBackend>;
@@ -23,13 +25,11 @@ public sealed class SoftwarePortTests : PortTests<SoftwareBackend>;
 
 public sealed class SoftwareProcessorTests : ProcessorTests<SoftwareBackend>;
 
+public sealed class SoftwareRaceTests : RaceTests<SoftwareBackend>;
+
 public sealed class SoftwareRunTests : RunTests<SoftwareBackend>;
 
 public sealed class SoftwareStateTests : StateTests<SoftwareBackend>;
 
-public sealed class SoftwareCarryTests : CarryTests<SoftwareBackend>;
-
-public sealed class SoftwareRaceTests : RaceTests<SoftwareBackend>;
-
-// Against itself: shows that the programs are deterministic and end; other pairs show more.
+// Against itself: shows that the programs end, and always in the same way; other pairs show more.
 public sealed class SoftwareDifferentialTests : DifferentialTests<SoftwareBackend, SoftwareBackend>;

@@ -15,7 +15,7 @@ namespace Vmm.Backends.Conformance.Topics;
 /// <typeparam name="TOther">The other.</typeparam>
 public abstract class DifferentialTests<TBackend, TOther> : Conformance<TBackend> where TBackend : BackendUnderTest, new() where TOther : BackendUnderTest, new()
 {
-    private static readonly int s_programs = int.TryParse(Environment.GetEnvironmentVariable("VMM_DIFFERENTIAL"), out var n) ? n : 300;
+    private static readonly int s_programs = int.TryParse(Environment.GetEnvironmentVariable("VMM_DIFFERENTIAL"), out var n) ? n : 150;
 
     private readonly TOther _other = new();
 

@@ -13,7 +13,7 @@ namespace Vmm.Backends.Conformance.Topics;
 /// </summary>
 public abstract class RaceTests<TBackend> : Conformance<TBackend> where TBackend : BackendUnderTest, new()
 {
-    private static readonly int s_sequences = int.TryParse(Environment.GetEnvironmentVariable("VMM_RACES"), out var n) ? n : 200;
+    private static readonly int s_sequences = int.TryParse(Environment.GetEnvironmentVariable("VMM_RACES"), out var n) ? n : 100;
 
     [Fact]
     public void RandomSequences_NeverHang()
