@@ -254,7 +254,8 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
         Need(HypervisorCapabilities.LocalApic);
         var guest = Guest(64, a => { a.ApicEnable(); a.ApicWrite(0x3E0, 0xB); a.ApicWrite(0x320, 0x54); a.ApicWrite(0x380, 30_000_000); });
         guest.RunToEnd();
-        Assert.InRange(BitConverter.ToUInt32(guest.State.Apic, 0x390), 1u, 30_000_000u);
+        // Still counting, or on a busy host done already, and then pending.
+        Assert.True(BitConverter.ToUInt32(guest.State.Apic, 0x390) is > 0 and <= 30_000_000 || BitConverter.ToUInt32(guest.State.Apic, 0x220) == 1u << (0x54 & 31));
         var other = Guest(64, a => { a.sti(); a.Spin(); });
         StateReader.Load("vcpu", StateWriter.Save(guest.State), other.State);
         other.GoTo(GuestTables.Program).RunToTrap(0x54);
