@@ -1,6 +1,6 @@
 using Vmm.Benchmarks;
 
-// dotnet run -c Release --project benchmarks/Vmm.Benchmarks [boot|integer|memory|sse]...
+// dotnet run -c Release --project benchmarks/Vmm.Benchmarks [boot|integer|memory|sse|blocks|fio]...
 // dotnet run -c Release --project benchmarks/Vmm.Benchmarks programs [runs=5] [engines=interpreter,translator] [only=sort,chase]
 if (args is [Engine.ChildArgument, var engine, var kernel, var initrd])
 {
@@ -23,8 +23,10 @@ foreach (var name in wanted)
         case "memory": LoopBenchmark.Run("memory loop", GuestLoops.Memory(30_000_000)); break;
         case "sse": LoopBenchmark.Run("SSE2 loop", GuestLoops.Sse(10_000_000)); break;
         case "boot": await BootBenchmark.RunAsync(); break;
+        case "blocks": await BlockBenchmark.RunAsync(); break;
+        case "fio": await FioBenchmark.RunAsync(); break;
         default:
-            Console.Error.WriteLine($"There is no benchmark '{name}'; choose among boot, integer, memory, sse, programs.");
+            Console.Error.WriteLine($"There is no benchmark '{name}'; choose among blocks, boot, fio, integer, memory, sse, programs.");
             return 2;
     }
 }

@@ -42,7 +42,7 @@ public class BlockLinuxTests
                 .AddVirtioBlock("disk1", () => stores[1], new VirtioBlockOptions { Queues = vcpus }, options),
             pc: transport == VirtioTransportKind.Pci, modules: Modules, packages: ["fio"],
             command: "mkdir -p /tmp /mnt; echo serial=$(cat /sys/block/vda/serial) mq=$(ls /sys/block/vda/mq | wc -l); mount -t ext4 /dev/vda /mnt && cp /bin/busybox /mnt/copy && echo hello >/mnt/greeting && rm /mnt/there && sync && md5sum /bin/busybox /mnt/copy && umount /mnt; " +
-                "fio --name=v --thread --filename=/dev/vdb --rw=randwrite --bs=4k --size=3m --iodepth=32 --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --output-format=normal | grep -E 'err=|IO depths' ; " + Complaints))
+                "fio --name=v --thread --filename=/dev/vdb --rw=randwrite --bs=4k --size=2m --iodepth=32 --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --output-format=normal | grep -E 'err=|IO depths' ; " + Complaints))
         {
             Assert.Equal(MachineExitKind.PoweredOff, (await linux.EndAsync()).Kind);
             var text = linux.Console.Text;

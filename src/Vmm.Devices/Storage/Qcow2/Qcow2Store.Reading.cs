@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
@@ -10,6 +11,7 @@ public sealed partial class Qcow2Store
     private sealed record Unpacked(long HostOffset, byte[] Cluster);
 
     /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     protected override async ValueTask ReadCoreAsync(long offset, Memory<byte> destination)
     {
         using var hold = await HoldAsync(offset, destination.Length, exclusive: false).ConfigureAwait(false);
@@ -29,6 +31,7 @@ public sealed partial class Qcow2Store
         _ranges.AcquireAsync(offset >> ClusterBits, ((offset + length - 1) >> ClusterBits) + 1, exclusive);
 
     /// <summary>Reads a range that the caller holds.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask ReadHeldAsync(long offset, Memory<byte> destination)
     {
         while (!destination.IsEmpty)

@@ -1,5 +1,6 @@
 // QEMU docs/interop/qcow2.txt, "Cluster mapping".
 using System.Buffers;
+using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
@@ -8,6 +9,7 @@ public sealed partial class Qcow2Store
     private readonly SemaphoreSlim _l1Changes = new(1);
 
     /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     protected override async ValueTask WriteCoreAsync(long offset, ReadOnlyMemory<byte> source)
     {
         using (await HoldAsync(offset, source.Length, exclusive: false).ConfigureAwait(false))
@@ -48,6 +50,7 @@ public sealed partial class Qcow2Store
         }
     }
 
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask WriteDataAsync(long host, ReadOnlyMemory<byte> source)
     {
         await EnsureLengthAsync(host + source.Length).ConfigureAwait(false);

@@ -1,6 +1,7 @@
 // QEMU docs/interop/qcow2.txt ("Qcow2 Image File Format").
 using System.Buffers.Binary;
 using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
@@ -203,7 +204,9 @@ public sealed partial class Qcow2Store : BlockStore
             await WriteFeaturesAsync().ConfigureAwait(false);
         }
 
-        if (IsDirty && !options.ForRepair) await new Qcow2Checker(this).RunAsync(Qcow2Repair.All).ConfigureAwait(false);
+        if (!IsDirty || options.ForRepair) return;
+        var found = await new Qcow2Checker(this).RunAsync(Qcow2Repair.All).ConfigureAwait(false);
+        if (IsDirty) throw Wrong("incompatible_features", $"the image was not closed, and counting anew does not mend it: {found.Messages.FirstOrDefault()}");
     }
 
     private async ValueTask<ulong[]> ReadTableAsync(long offset, int entries)
@@ -258,6 +261,7 @@ public sealed partial class Qcow2Store : BlockStore
     }
 
     /// <summary>Reads the file; what is past its end is zeros, as the last cluster of an image may be cut short.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask ReadFileAsync(long offset, Memory<byte> destination)
     {
         var inside = (int)Math.Clamp(_file.Length - offset, 0, destination.Length);
