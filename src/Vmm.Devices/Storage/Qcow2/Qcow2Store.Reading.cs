@@ -19,6 +19,27 @@ public sealed partial class Qcow2Store
     }
 
     /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    protected override async ValueTask ReadCoreAsync(long offset, IReadOnlyList<Memory<byte>> destinations)
+    {
+        var length = BlockPieces.Length(destinations);
+        if (length == 0) return;
+        using var hold = await HoldAsync(offset, length, exclusive: false).ConfigureAwait(false);
+        var mapping = await MapAsync(offset, length).ConfigureAwait(false);
+        if (mapping.Kind == Qcow2MappingKind.Data && mapping.Length == length && mapping.HostOffset + length <= _file.Length)
+        {
+            await _file.ReadAsync(mapping.HostOffset, destinations).ConfigureAwait(false);
+            return;
+        }
+
+        for (var i = 0; i < destinations.Count; i++)
+        {
+            await ReadHeldAsync(offset, destinations[i]).ConfigureAwait(false);
+            offset += destinations[i].Length;
+        }
+    }
+
+    /// <inheritdoc/>
     protected override async ValueTask<BlockExtent> ExtentCoreAsync(long offset, long length)
     {
         using var hold = await HoldAsync(offset, length, exclusive: false).ConfigureAwait(false);

@@ -30,6 +30,35 @@ public sealed partial class Qcow2Store
         await WriteBackIfCrowdedAsync().ConfigureAwait(false);
     }
 
+    /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    protected override async ValueTask WriteCoreAsync(long offset, IReadOnlyList<ReadOnlyMemory<byte>> sources)
+    {
+        var length = BlockPieces.Length(sources);
+        if (length == 0) return;
+        using (await HoldAsync(offset, length, exclusive: false).ConfigureAwait(false))
+        {
+            var mapping = await MapAsync(offset, length).ConfigureAwait(false);
+            if (mapping is { Kind: Qcow2MappingKind.Data, IsWritable: true } && mapping.Length == length)
+            {
+                await EnsureLengthAsync(mapping.HostOffset + length).ConfigureAwait(false);
+                await _file.WriteAsync(mapping.HostOffset, sources).ConfigureAwait(false);
+                return;
+            }
+        }
+
+        using (await HoldAsync(offset, length, exclusive: true).ConfigureAwait(false))
+        {
+            for (var i = 0; i < sources.Count; i++)
+            {
+                await WriteHeldAsync(offset, sources[i]).ConfigureAwait(false);
+                offset += sources[i].Length;
+            }
+        }
+
+        await WriteBackIfCrowdedAsync().ConfigureAwait(false);
+    }
+
     private async ValueTask WriteHeldAsync(long offset, ReadOnlyMemory<byte> source)
     {
         while (!source.IsEmpty)
