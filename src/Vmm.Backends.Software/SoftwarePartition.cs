@@ -37,6 +37,9 @@ internal sealed class SoftwarePartition : IPartition
     /// <summary>There is one processor only.</summary>
     public bool Single { get; }
 
+    /// <summary>Who decides some instructions himself; null for nobody.</summary>
+    public IIntercepts? Intercepts { get; init; }
+
     public SystemBus Bus { get; }
 
     public GuestMemory Memory => Bus.Memory;

@@ -21,7 +21,7 @@ internal sealed partial class Vcpu
     public MpState Activity { get => (MpState)_activity; set => _activity = (int)value; }
 
     /// <summary>NMIs wait until IRET clears this.</summary>
-    public bool NmiBlocked { get => _nmiBlocked; set { _nmiBlocked = value; if (!value && _nmiPending) Signal(EventNmi); } }
+    public bool NmiBlocked { get => _nmiBlocked; set { _nmiBlocked = value; if (!value && _nmiPending) Signal(EventNmi); if (!value && NmiWindowRequested) Signal(EventInterrupt); } }
 
     /// <summary>The level of the 8259's INTR pin.</summary>
     public bool ExternalInterrupt => _externalInterrupt;
@@ -75,7 +75,7 @@ internal sealed partial class Vcpu
     /// <summary>After IF, TPR or the interrupt shadow changed: what was held back may be deliverable now.</summary>
     public void InterruptsChanged()
     {
-        if (_externalInterrupt || Apic.HasPending) Signal(EventInterrupt);
+        if (_externalInterrupt || InterruptWindowRequested || Apic.HasPending) Signal(EventInterrupt);
     }
 
     /// <summary>HLT (or MWAIT): waits unless something is there already.</summary>
@@ -104,7 +104,7 @@ internal sealed partial class Vcpu
         S.Mode |= CpuMode.Step;
         Step();
         UpdateMode();
-        if (S.FaultVector >= 0) DeliverFault();
+        if (S.FaultVector >= 0 && !_intercepted) DeliverFault();
         Signal(EventInterrupt);
     }
 
@@ -115,6 +115,12 @@ internal sealed partial class Vcpu
         ServeMessages(events);
         if (_interruptShadow == 0 && Activity is MpState.Runnable or MpState.Halted && S.FaultVector < 0 && !_shutdown)
         {
+            if (IsWindowOpen)
+            {
+                Signal(events & EventKick);
+                return new VcpuStop(VcpuStopKind.Debug);
+            }
+
             if (_nmiPending && !_nmiBlocked)
             {
                 (_nmiPending, _nmiBlocked) = (false, true);

@@ -276,6 +276,7 @@ internal sealed unsafe partial class Vcpu
 
         // Across pages, to I/O, or watched: the whole machine's LOCK covers the two accesses.
         if (!TryProbeWrite(linear, sizeof(T))) return StackFault(ref op);
+        if (Partition.Intercepts is not null && TryTranslate(linear, Access.Write, _view, out var target, out _) && HostPage(target, linear, Access.Write, _view, false) == null && InterceptsMemory(target, Access.Write)) return false;
         if ((op.Flags & OpFlags.Lock) != 0) Partition.SplitLock.Enter();
         fixed (T* p = &value)
         {
@@ -318,7 +319,9 @@ internal sealed unsafe partial class Vcpu
         var first = Math.Min(size, 4096 - (int)(linear & 0xFFF));
         if (first == size)
         {
-            Transfer(HostPage(gpa, linear, access, view, global), gpa, data, size, access);
+            var host = HostPage(gpa, linear, access, view, global);
+            if (host == null && InterceptsMemory(gpa, access)) return false;
+            Transfer(host, gpa, data, size, access);
             return true;
         }
 
@@ -326,8 +329,10 @@ internal sealed unsafe partial class Vcpu
         var secondLinear = linear + (uint)first;
         if ((S.Mode & CpuMode.CodeMask) != CpuMode.Code64) secondLinear = (uint)secondLinear;
         if (!TryTranslate(secondLinear, access, view, out var secondGpa, out var secondGlobal)) return false;
-        Transfer(HostPage(gpa, linear, access, view, global), gpa, data, first, access);
-        Transfer(HostPage(secondGpa, secondLinear, access, view, secondGlobal), secondGpa, data + first, size - first, access);
+        var (firstHost, secondHost) = ((nint)HostPage(gpa, linear, access, view, global), (nint)HostPage(secondGpa, secondLinear, access, view, secondGlobal));
+        if ((firstHost == 0 && InterceptsMemory(gpa, access)) || (secondHost == 0 && InterceptsMemory(secondGpa, access))) return false;
+        Transfer((byte*)firstHost, gpa, data, first, access);
+        Transfer((byte*)secondHost, secondGpa, data + first, size - first, access);
         return true;
     }
 

@@ -44,6 +44,7 @@ internal sealed unsafe partial class Vcpu
     {
         if (_injected.Vector >= 0) DeliverInjected();
         if (_interruptShadow != 0 && (S.Events & EventKick) == 0) RunInShadow();
+        if (_intercepted) return StopIntercepted();
         while (true)
         {
             if (S.Events != 0 || Activity != Core.X86.MpState.Runnable)
@@ -62,7 +63,9 @@ internal sealed unsafe partial class Vcpu
                 if (!Unsafe.IsNullRef(ref op)) Execute(ref op);
             }
 
-            if (S.FaultVector >= 0) DeliverFault();
+            if (S.FaultVector < 0) continue;
+            if (_intercepted) return StopIntercepted();
+            DeliverFault();
         }
     }
 

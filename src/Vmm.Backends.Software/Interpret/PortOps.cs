@@ -14,6 +14,7 @@ internal static class PortOps
     {
         var port = op.Extra != 0 ? cpu.Reg<ushort>(16) : (ushort)(byte)op.Imm;
         if (!cpu.TryPortAccess(port, op.Size)) return ref cpu.Fault(ref op);
+        if (cpu.InterceptsPort(port, op.Size, false)) return ref cpu.Fault(ref op);
         cpu.SyncClock(ref op);
         cpu.Counters.PortReads++;
         var value = cpu.Bus.Ports.Read(port, op.Size);
@@ -31,6 +32,7 @@ internal static class PortOps
     {
         var port = op.Extra != 0 ? cpu.Reg<ushort>(16) : (ushort)(byte)op.Imm;
         if (!cpu.TryPortAccess(port, op.Size)) return ref cpu.Fault(ref op);
+        if (cpu.InterceptsPort(port, op.Size, true)) return ref cpu.Fault(ref op);
         cpu.SyncClock(ref op);
         cpu.Counters.PortWrites++;
         cpu.Bus.Ports.Write(port, op.Size, op.Size switch { 1 => cpu.Reg<byte>(0), 2 => cpu.Reg<ushort>(0), _ => cpu.Reg<uint>(0) });
@@ -74,6 +76,7 @@ internal static class PortOps
 
     private static bool TryOne(Vcpu cpu, ref Op op, bool input, ushort port, ulong mask)
     {
+        if (cpu.InterceptsPort(port, op.Size, !input)) return false;
         var segment = input ? 0 : op.Segment;
         var offset = cpu.Gpr(input ? 7 : 6) & mask;
         var linear = offset + (cpu.Code64 && segment < 4 ? 0 : cpu.S.Seg[segment].Base);

@@ -139,6 +139,7 @@ internal static partial class SystemOps
     private static ref Op ReadMsr(Vcpu cpu, ref Op op)
     {
         cpu.SyncClock(ref op);
+        if (cpu.S.Cpl == 0 && cpu.InterceptsMsr(cpu.Reg<uint>(8), false)) return ref cpu.Fault(ref op);
         if (cpu.S.Cpl != 0 || !cpu.TryReadMsr(cpu.Reg<uint>(8), out var value)) return ref cpu.Fault(ref op, Vector.GP);
         cpu.Gpr(0) = (uint)value;
         cpu.Gpr(2) = value >> 32;
@@ -148,6 +149,7 @@ internal static partial class SystemOps
     private static ref Op WriteMsr(Vcpu cpu, ref Op op)
     {
         cpu.SyncClock(ref op);
+        if (cpu.S.Cpl == 0 && cpu.InterceptsMsr(cpu.Reg<uint>(8), true)) return ref cpu.Fault(ref op);
         return ref Privileged(cpu, ref op, cpu.S.Cpl == 0 && cpu.TryWriteMsr(cpu.Reg<uint>(8), cpu.Reg<uint>(0) | cpu.Gpr(2) << 32));
     }
 
@@ -173,6 +175,7 @@ internal static partial class SystemOps
 
     private static ref Op Identify(Vcpu cpu, ref Op op)
     {
+        if (cpu.InterceptsCpuid()) return ref cpu.Fault(ref op);
         var r = cpu.Cpuid(cpu.Reg<uint>(0), cpu.Reg<uint>(8));
         (cpu.Gpr(0), cpu.Gpr(3), cpu.Gpr(1), cpu.Gpr(2)) = (r.Eax, r.Ebx, r.Ecx, r.Edx);
         return ref Vcpu.Next(ref op);

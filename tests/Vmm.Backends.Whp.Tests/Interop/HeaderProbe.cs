@@ -76,7 +76,7 @@ public sealed class HeaderProbe : IDisposable
 
         // Bit-fields are laid out as Microsoft's compiler does.
         var program = Path.Combine(_directory, "probe");
-        Start("gcc", "-w", "-mms-bitfields", "-fshort-wchar", "-I", _directory, "-I", Headers, "-o", program, file);
+        Start("gcc", "-w", "-mms-bitfields", "-fshort-wchar", "-I", _directory, "-idirafter", Headers, "-o", program, file);
         return Start(program).Split('\n', StringSplitOptions.RemoveEmptyEntries)
             .Select(l => l.Split(' ')).ToDictionary(l => l[0], l => ulong.Parse(l[1], CultureInfo.InvariantCulture));
     }

@@ -99,7 +99,7 @@ public sealed class HeaderTests : IDisposable
         HeaderProbe.Require();
         var prototypes = Regex.Matches(HeaderProbe.Platform + HeaderProbe.Emulation, @"HRESULT WINAPI (\w+)\(([^)]*)\);")
             .Concat(Regex.Matches(HeaderProbe.Emulation, @"HRESULT \(CALLBACK \*(\w+)\)\(([^)]*)\);"))
-            .ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value.Split(',').Select(NativeSize).ToArray());
+            .ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value.Split(','));
         Dictionary<string, string> callbacks = new()
         {
             ["WHvEmulatorIoPortCallback"] = "WHV_EMULATOR_IO_PORT_CALLBACK",
@@ -114,7 +114,7 @@ public sealed class HeaderTests : IDisposable
         foreach (var function in ours)
         {
             var sizes = function.FieldType.GetFunctionPointerParameterTypes().Select(SizeOf).ToArray();
-            var native = prototypes[callbacks.GetValueOrDefault(function.Name, function.Name)];
+            var native = prototypes[callbacks.GetValueOrDefault(function.Name, function.Name)].Select(NativeSize).ToArray();
             if (!sizes.SequenceEqual(native)) wrong.Add($"{function.Name}: parameters of {string.Join(',', sizes)} bytes, the header has {string.Join(',', native)}");
             if (function.FieldType.GetFunctionPointerReturnType() != typeof(int)) wrong.Add($"{function.Name}: does not return an HRESULT");
         }
