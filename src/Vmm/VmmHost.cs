@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.IO.Pipelines;
 using Vmm.Backends.Software;
+using Vmm.Backends.Whp;
 using Vmm.Core;
 using Vmm.Core.Backends;
 using Vmm.Core.Errors;
@@ -12,7 +13,7 @@ namespace Vmm;
 public static class VmmHost
 {
     /// <summary>All backends, the preferred first.</summary>
-    public static ImmutableArray<IHypervisor> Backends { get; } = [new SoftwareHypervisor()];
+    public static ImmutableArray<IHypervisor> Backends { get; } = [new WhpHypervisor(), new SoftwareHypervisor()];
 
     /// <summary>Asks every backend whether it can be used here, and what would mend it if not. No side effects.</summary>
     public static ImmutableArray<HypervisorProbe> Probe() => [.. Backends.Select(b => b.Probe())];
