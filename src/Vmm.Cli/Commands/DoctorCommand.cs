@@ -85,6 +85,8 @@ internal static class DoctorCommand
         HypervisorCapabilities.InstructionCount => "instruction count",
         HypervisorCapabilities.VirtualTime => "counted time",
         HypervisorCapabilities.LocalApic => "local APICs",
+        HypervisorCapabilities.SoftwareBreakpoints => "software breakpoints",
+        HypervisorCapabilities.HaltsInside => "halts in the kernel",
         HypervisorCapabilities.FullSystem => "whole operating systems",
         _ => capability.ToString(),
     };

@@ -27,4 +27,13 @@ public enum HypervisorCapabilities
 
     /// <summary>Runs kernel-mode guest code of every kind (a stock Linux kernel boots).</summary>
     FullSystem = 1 << 6,
+
+    /// <summary>Stops at INT3 instructions that the host has put into guest memory.</summary>
+    SoftwareBreakpoints = 1 << 7,
+
+    /// <summary>
+    /// A halted vCPU waits for its interrupt inside <see cref="IVcpu.Run"/>, which then never returns <see cref="VcpuStopKind.Halted"/>: its
+    /// local APIC is the host's, which alone sees the interrupt come. A kick ends the wait as it ends everything else.
+    /// </summary>
+    HaltsInside = 1 << 8,
 }

@@ -47,4 +47,14 @@ public interface IVcpu
     /// <param name="state">Copied.</param>
     /// <exception cref="ArgumentException">A value the processor could not hold (reserved bits, non-canonical addresses); nothing was changed.</exception>
     void SetState(VcpuState state);
+
+    /// <summary>
+    /// Sets what the host's debugger wants; a stop then returns <see cref="VcpuStopKind.Debug"/> from <see cref="Run"/>. Not while running.
+    /// </summary>
+    /// <param name="debug">All of it; <see cref="GuestDebug.Off"/> ends debugging.</param>
+    /// <exception cref="InvalidOperationException">The partition lacks one of <see cref="GuestDebug.Needs"/>.</exception>
+    void SetDebug(GuestDebug debug)
+    {
+        if (debug.Needs != HypervisorCapabilities.None) throw new InvalidOperationException($"This backend lacks {debug.Needs}; ask IPartition.Capabilities first.");
+    }
 }

@@ -15,6 +15,12 @@ public enum VcpuStopKind
     /// <summary>A single step or a breakpoint set by the host.</summary>
     Debug,
 
+    /// <summary>The host's hypervisor says that the guest asked it to power off.</summary>
+    PoweredOff,
+
+    /// <summary>The host's hypervisor says that the guest asked it for a reset.</summary>
+    Reset,
+
     /// <summary>The backend cannot go on; <see cref="VcpuStop.Reason"/> says why.</summary>
     Failed,
 }

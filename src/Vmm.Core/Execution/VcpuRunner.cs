@@ -124,6 +124,12 @@ internal sealed class VcpuRunner
             case VcpuStopKind.Shutdown:
                 _machine.End(new MachineExit(MachineExitKind.TripleFault));
                 break;
+            case VcpuStopKind.PoweredOff:
+                _machine.End(new MachineExit(MachineExitKind.PoweredOff));
+                break;
+            case VcpuStopKind.Reset:
+                _machine.End(new MachineExit(MachineExitKind.Reset));
+                break;
             case VcpuStopKind.Debug:
                 _machine.OnDebugStop(_vcpu);
                 break;

@@ -32,6 +32,7 @@ public sealed partial class GuestMemory
     /// <summary>Puts a region into the address space.</summary>
     /// <param name="region">The region; its owner keeps it valid until it is removed or the machine is disposed.</param>
     /// <exception cref="ArgumentException">It overlaps a region that is there, or its name is taken.</exception>
+    /// <exception cref="Errors.HypervisorException">The backend cannot map it; it was not added.</exception>
     public void Add(MemoryRegion region)
     {
         lock (_changes)
@@ -43,8 +44,18 @@ public sealed partial class GuestMemory
             }
 
             region.CodeWritten = page => CodeWritten?.Invoke(page);
+            var before = _regions;
             _regions = [.. _regions.Append(region).OrderBy(r => r.Start)];
-            RegionAdded?.Invoke(region);
+            try
+            {
+                RegionAdded?.Invoke(region);
+            }
+            catch
+            {
+                // A backend could not map it.
+                _regions = before;
+                throw;
+            }
         }
     }
 

@@ -63,6 +63,12 @@ public sealed class VmClock : IDisposable
         }
     }
 
+    /// <summary>
+    /// The host's monotonic time at which this clock would have stood at zero, in nanoseconds. Each pause moves it on by its length, so a
+    /// backend whose time sources are the host's tells by it how far they must be set back.
+    /// </summary>
+    public long Origin => Volatile.Read(ref _base);
+
     /// <summary>The guest's calendar time, in UTC.</summary>
     public DateTimeOffset UtcNow => _epoch.AddTicks(Now / 100);
 

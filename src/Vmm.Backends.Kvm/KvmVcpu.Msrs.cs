@@ -1,0 +1,76 @@
+using Vmm.Backends.Kvm.Interop;
+using Vmm.Core.X86;
+using static Vmm.Backends.Kvm.Interop.Kvm;
+
+namespace Vmm.Backends.Kvm;
+
+/// <summary>Model-specific registers and time.</summary>
+internal sealed partial class KvmVcpu
+{
+    private const uint Tsc = 0x10, TscAdjust = 0x3B, TscDeadline = 0x6E0, FsGsFirst = 0xC0000100, FsGsLast = 0xC0000101, Efer = 0xC0000080, ApicBaseMsr = 0x1B;
+
+    private readonly uint[] _msrIndices;
+    private readonly uint _tscKilohertz;
+    private long _origin = long.MinValue;
+
+    // Those that this vCPU has: of the host's list, what can be read, and is not kept elsewhere in the state or part of features never offered.
+    private uint[] FindMsrs()
+    {
+        List<uint> found = [];
+        Span<kvm_msr_entry> one = stackalloc kvm_msr_entry[1];
+        foreach (var index in _partition.Host.Msrs)
+        {
+            if (index is (>= FsGsFirst and <= FsGsLast) or Efer or ApicBaseMsr or (>= 0x40000000 and <= 0x400000FF) or (>= 0x480 and <= 0x4FF)) continue;
+            one[0] = new kvm_msr_entry { index = index };
+            uint count = 1;
+            if (_file.TryCallList(KVM_GET_MSRS, one, ref count) == 1) found.Add(index);
+        }
+
+        found.Sort();
+        return [.. found];
+    }
+
+    private MsrValue[] GetMsrs()
+    {
+        var entries = Array.ConvertAll(_msrIndices, i => new kvm_msr_entry { index = i });
+        var count = (uint)entries.Length;
+        var read = _file.TryCallList(KVM_GET_MSRS, entries.AsSpan(), ref count);
+        if (read < 0) throw KvmErrors.Of(nameof(KVM_GET_MSRS), -read);
+        return [.. entries.AsSpan(0, read).ToArray().Select(e => new MsrValue(e.index, e.data)).OrderBy(m => m.Index)];
+    }
+
+    // One by one, since the kernel stops at the first it does not take: registers that this host or model lacks (a snapshot of another
+    // backend may hold some) are left out. TSC_ADJUST would move the TSC that was just set.
+    private void SetMsrs(MsrValue[] saved, bool isDeadline)
+    {
+        Span<kvm_msr_entry> one = stackalloc kvm_msr_entry[1];
+        foreach (var (index, value) in saved)
+        {
+            if ((index == TscDeadline) != isDeadline || index == TscAdjust || Array.BinarySearch(_msrIndices, index) < 0) continue;
+            one[0] = new kvm_msr_entry { index = index, data = value };
+            uint count = 1;
+            _ = _file.TryCallList(KVM_SET_MSRS, one, ref count);
+        }
+    }
+
+    /// <summary>
+    /// The guest's time stands still while its machine is paused. The kernel's does not; so after a pause it is set back by as much as the
+    /// machine's clock was.
+    /// </summary>
+    private void FollowClock()
+    {
+        var origin = _partition.Clock.Origin;
+        if (origin == _origin) return;
+        var paused = origin - _origin;
+        var isFirst = _origin == long.MinValue;
+        _origin = origin;
+        _partition.ClockMoved(origin);
+        if (isFirst || paused <= 0) return;
+        Span<kvm_msr_entry> one = [new kvm_msr_entry { index = Tsc }];
+        uint count = 1;
+        if (_file.TryCallList(KVM_GET_MSRS, one, ref count) != 1) return;
+        one[0].data -= (ulong)((Int128)paused * _tscKilohertz / 1_000_000);
+        count = 1;
+        _ = _file.TryCallList(KVM_SET_MSRS, one, ref count);
+    }
+}
