@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.IO.Pipelines;
+using Vmm.Backends.Kvm;
 using Vmm.Backends.Software;
 using Vmm.Backends.Whp;
 using Vmm.Core;
@@ -13,7 +14,7 @@ namespace Vmm;
 public static class VmmHost
 {
     /// <summary>All backends, the preferred first.</summary>
-    public static ImmutableArray<IHypervisor> Backends { get; } = [new WhpHypervisor(), new SoftwareHypervisor()];
+    public static ImmutableArray<IHypervisor> Backends { get; } = [new KvmHypervisor(), new WhpHypervisor(), new SoftwareHypervisor()];
 
     /// <summary>Asks every backend whether it can be used here, and what would mend it if not. No side effects.</summary>
     public static ImmutableArray<HypervisorProbe> Probe() => [.. Backends.Select(b => b.Probe())];

@@ -1,66 +1,60 @@
 #!/usr/bin/env bash
-# Runs a test project on a real /dev/kvm where the host has none: in a Debian guest on QEMU's TCG, which emulates AMD's SVM with
-# nested paging, so that the guest's kvm-amd works as on hardware (only slowly: some 130 us an exit).
-#   tests/nested-kvm/run.sh tests/Vmm.Backends.Kvm.Tests [arguments of the test runner...]
-# Everything is fetched from Debian once, into $VMM_CACHE/nested-kvm (default ~/.cache/vmm/nested-kvm); nothing is installed.
-# NESTED_MEMORY (MiB, default 3072), NESTED_CPUS (1), NESTED_TIMEOUT (seconds, 1500). Exits as the test runner did.
+# Runs a test project on a real KVM where the host has none: QEMU's TCG emulates an AMD processor with SVM and nested paging, a Debian
+# kernel in it loads kvm-amd, and the tests run as a self-contained program from its initramfs.
+#   tests/nested-kvm/run.sh [PROJECT_DIR [test arguments...]]
+# Needs: qemu-system-x86, cpio, gzip, apt (for apt-get download), the .NET SDK. Packages are kept in ~/.cache/vmm/nested-kvm.
+# Prints what the test runner prints; its last line is "N passed, N failed, N skipped".
 set -euo pipefail
-
-[ $# -ge 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 64; }
-for tool in qemu-system-x86_64 cpio apt-get dpkg-deb dotnet; do
-    command -v "$tool" >/dev/null || { echo "error: $tool is missing; try: apt-get install qemu-system-x86 cpio" >&2; exit 69; }
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+project=${1:-tests/Vmm.Backends.Kvm.Tests}
+[ $# -eq 0 ] || shift
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/vmm/nested-kvm
+for tool in qemu-system-x86_64 cpio gzip apt-get dpkg-deb dotnet; do
+    command -v "$tool" >/dev/null || { echo "error: $tool is missing; apt-get install qemu-system-x86 cpio gzip" >&2; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 done
-project=$(realpath "$1"); shift
-name=$(basename "$project")
-cache=${VMM_CACHE:-$HOME/.cache/vmm}/nested-kvm
 mkdir -p "$cache"
-
-fetch() { # PACKAGE: unpacks it to $cache/PACKAGE
-    [ ! -e "$cache/$1/.complete" ] || return 0
-    rm -rf "${cache:?}/$1"; mkdir -p "$cache/$1"
-    (cd "$cache/$1" && apt-get -qq download "$1" 2>/dev/null && dpkg-deb -x ./*.deb . && rm -f ./*.deb && touch .complete)
-}
-
-kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-[ -n "$kernel" ] || { echo "error: no package linux-image-cloud-amd64; try: apt-get update" >&2; exit 69; }
-libraries=(libc6 libstdc++6 libgcc-s1 zlib1g libssl3)
-for package in "$kernel" busybox-static "${libraries[@]}"; do fetch "$package"; done
-
-dotnet build "$project" -c Release -v quiet >&2
-dotnet=$(dirname "$(readlink -f "$(command -v dotnet)")")
-version=$(dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore.App \(10\.[0-9.]*\) .*/\1/p' | tail -n 1)
-
-root=$(mktemp -d); trap 'rm -rf "$root"' EXIT
-mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp,modules,test,dotnet/host/fxr,dotnet/shared/Microsoft.NETCore.App,lib64}
-for package in "${libraries[@]}"; do cp -a "$cache/$package"/{lib,lib64,usr} "$root/" 2>/dev/null || true; done
-rm -rf "$root"/usr/share "$root"/usr/lib/*/{gconv,audit}
-cp "$cache/busybox-static/bin/busybox" "$root/bin/"
-for module in virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd; do cp "$cache/$kernel"/lib/modules/*/kernel/$module.ko "$root/modules/"; done
-cp "$dotnet/dotnet" "$root/dotnet/"
-echo "root:x:0:0:root:/tmp:/bin/sh" > "$root/etc/passwd"
-cp -r "$dotnet/host/fxr/$version" "$root/dotnet/host/fxr/"
-cp -r "$dotnet/shared/Microsoft.NETCore.App/$version" "$root/dotnet/shared/Microsoft.NETCore.App/"
-cp -r "$project"/bin/Release/net*/. "$root/test/"
-for file in ${NESTED_FILES:-}; do cp --parents "$file" "$root/"; done
-arguments=$(printf ' %q' "$@")
-cat > "$root/init" <<INIT
+if [ ! -e "$cache/unpacked/done" ]; then
+    rm -rf "$cache/unpacked" && mkdir "$cache/unpacked"
+    kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+    (cd "$cache" && apt-get -q download "$kernel" busybox-static libc6 libstdc++6 libgcc-s1 zlib1g 2>/dev/null >&2 && for deb in ./*.deb; do dpkg-deb -x "$deb" unpacked; done)
+    touch "$cache/unpacked/done"
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+dotnet publish "$root/$project" -c Release -r linux-x64 --self-contained -v quiet -p:UseSharedCompilation=true -p:PublishTrimmed=false -o "$work/image/tests" >&2
+image=$work/image
+mkdir -p "$image"/{bin,lib,lib64,proc,sys,dev,tmp,root,usr/lib}
+cp "$cache/unpacked/bin/busybox" "$image/bin/"
+for library in libc.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libgcc_s.so.1 libstdc++.so.6 libz.so.1; do
+    cp -L "$(find "$cache/unpacked" -name "$library" | head -n 1)" "$image/lib/"
+done
+cp -L "$(find "$cache/unpacked" -name 'ld-linux-x86-64.so.2' | head -n 1)" "$image/lib64/"
+modules=$(find "$cache/unpacked" -name kvm-amd.ko -printf '%h\n' | head -n 1)
+cp "$modules/kvm.ko" "$modules/kvm-amd.ko" "$(find "$cache/unpacked" -name irqbypass.ko | head -n 1)" "$image/"
+mkdir -p "$image/usr/lib/u-boot" "$image/usr/share"
+[ ! -d /usr/lib/u-boot/qemu-x86 ] || cp -rL /usr/lib/u-boot/qemu-x86 "$image/usr/lib/u-boot/"
+[ ! -d /usr/share/seabios ] || cp -rL /usr/share/seabios "$image/usr/share/"
+name=$(basename "$project")
+cat > "$image/init" <<INIT
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
-ip link set lo up
-insmod /modules/irqbypass.ko; insmod /modules/kvm.ko; insmod /modules/kvm-amd.ko
-export PATH=/bin:/dotnet HOME=/tmp DOTNET_ROOT=/dotnet VMM_REQUIRE=kvm NO_COLOR=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 TESTINGPLATFORM_TELEMETRY_OPTOUT=1 DOTNET_TieredPGO=0 DOTNET_TC_BackgroundWorkerTimeoutMs=0 ${NESTED_ENV:-}
-cd /tmp
-dotnet /test/$name.dll$arguments
-echo "nested-kvm exit code \$?"
+insmod /irqbypass.ko; insmod /kvm.ko; insmod /kvm-amd.ko
+ulimit -n 65536
+export HOME=/root PATH=/bin LD_LIBRARY_PATH=/lib DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_TieredPGO=0 VMM_REQUIRE=kvm TMPDIR=/tmp ${VMM_NESTED_ENV:-}
+cd /tests && ./$name $(printf '%q ' "$@")
+echo "nested exit \$?"
 poweroff -f
 INIT
-chmod +x "$root/init"
-initrd=$(mktemp); trap 'rm -rf "$root" "$initrd"' EXIT
-(cd "$root" && find . | cpio -o -H newc --quiet) > "$initrd"
-
-timeout --foreground "${NESTED_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg -cpu max,+svm,+npt,-la57 -smp "${NESTED_CPUS:-1}" -m "${NESTED_MEMORY:-3072}" \
-    -nographic -nodefaults -serial stdio -no-reboot -kernel "$cache/$kernel"/boot/vmlinuz-* -initrd "$initrd" \
-    -append "console=ttyS0 panic=-1 quiet tsc=reliable" </dev/null | tr -d '\r' | tee "$initrd.log"
-code=$(sed -n 's/^nested-kvm exit code //p' "$initrd.log" | tail -n 1); rm -f "$initrd.log"
-exit "${code:-70}"
+chmod +x "$image/init"
+(cd "$image" && find . | cpio -o -H newc -R 0:0 --quiet) | gzip -1 > "$work/image.gz"
+kernel=$(find "$cache/unpacked/boot" -name 'vmlinuz-*' | head -n 1)
+timeout "${VMM_NESTED_TIMEOUT:-540}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${VMM_NESTED_CPUS:-2}" -m "${VMM_NESTED_MEMORY:-3072}" -display none -monitor none -no-reboot \
+    -serial file:"$work/console" -kernel "$kernel" -initrd "$work/image.gz" -append "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init" >&2 || true
+tr -d '\r' < "$work/console" | sed -e 's/\x1b\[[0-9;?]*[a-zA-Z]//g'
+number() { tr -d '\r' < "$work/console" | sed -e 's/\x1b\[[0-9;?]*[a-zA-Z]//g' | grep -E "^ *$1: [0-9]+" | tail -n 1 | grep -oE '[0-9]+' | head -n 1 || true; }
+passed=$(number succeeded) failed=$(number failed) skipped=$(number skipped)
+grep -q 'nested exit 0' "$work/console" && code=0 || code=1
+[ "$code" -eq 0 ] || [ "${failed:-0}" -ne 0 ] || failed=1
+echo "${passed:-0} passed, ${failed:-0} failed, ${skipped:-0} skipped"
+exit "$code"
