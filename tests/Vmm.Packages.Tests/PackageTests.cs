@@ -9,7 +9,7 @@ public class PackageTests(PackedFeed feed) : IClassFixture<PackedFeed>
 {
     private const string Sample = "samples/hello.cs", FirstLine = "Hello from a virtual machine!", LastLine = "It ended: PoweredOff";
 
-    private static readonly string[] Libraries = ["Vmm", "Vmm.Core", "Vmm.Devices", "Vmm.Backends.Software", "Vmm.Backends.Whp", "Vmm.Guests"];
+    private static readonly string[] Libraries = ["Vmm", "Vmm.Core", "Vmm.Devices", "Vmm.Backends.Kvm", "Vmm.Backends.Software", "Vmm.Backends.Whp", "Vmm.Guests"];
 
     [Fact]
     public void Packages_AreTheOnesWithSomethingInThem()
