@@ -34,6 +34,7 @@ cp "$modules/kvm.ko" "$modules/kvm-amd.ko" "$(find "$cache/unpacked" -name irqby
 mkdir -p "$image/usr/lib/u-boot" "$image/usr/share"
 [ ! -d /usr/lib/u-boot/qemu-x86 ] || cp -rL /usr/lib/u-boot/qemu-x86 "$image/usr/lib/u-boot/"
 [ ! -d /usr/share/seabios ] || cp -rL /usr/share/seabios "$image/usr/share/"
+mkdir -p "$image/etc"; echo "root:x:0:0:root:/root:/bin/sh" > "$image/etc/passwd"
 name=$(basename "$project")
 cat > "$image/init" <<INIT
 #!/bin/busybox sh
