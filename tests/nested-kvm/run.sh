@@ -42,7 +42,7 @@ cat > "$image/init" <<INIT
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
 insmod /irqbypass.ko; insmod /kvm.ko; insmod /kvm-amd.ko
 ulimit -n 65536
-export HOME=/root PATH=/bin LD_LIBRARY_PATH=/lib DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_TieredPGO=0 VMM_REQUIRE=kvm TMPDIR=/tmp ${VMM_NESTED_ENV:-}
+export HOME=/root PATH=/bin LD_LIBRARY_PATH=/lib DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_TieredPGO=0 VMM_REQUIRE=kvm TESTINGPLATFORM_TELEMETRY_OPTOUT=1 TMPDIR=/tmp ${VMM_NESTED_ENV:-}
 cd /tests && ./$name $(printf '%q ' "$@")
 echo "nested exit \$?"
 poweroff -f
