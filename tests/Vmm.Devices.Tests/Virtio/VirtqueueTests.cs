@@ -165,13 +165,13 @@ public class VirtqueueTests
             bench.Driver.Start(2, 16);
         }
 
-        var before = bench.Read(VirtioBench.QueueMemory, 0x10000);
+        var before = bench.Read(VirtioBench.QueueMemory, 0x4000);
         var (_, chain) = device.Held[0];
         Assert.True(chain.IsStale);
         device.Held[0].Queue.Complete(chain, 5);
         device.Held.Clear();
         Assert.False(bench.Driver.Queues[0].TryTakeUsed(out _, out _));
-        if (!packed) Assert.Equal(before[..0xC000], bench.Read(VirtioBench.QueueMemory, 0xC000));
+        if (!packed) Assert.Equal(before[..0x3000], bench.Read(VirtioBench.QueueMemory, 0x3000));
         Send(bench, 3);
         device.Release();
         Assert.True(bench.Driver.Queues[0].TryTakeUsed(out _, out var written));

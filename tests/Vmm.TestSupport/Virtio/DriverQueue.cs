@@ -5,8 +5,11 @@ namespace Vmm.TestSupport.Virtio;
 /// <summary>The driver's side of a virtqueue. Descriptors are handed out in turn; a test that has more in flight than the ring holds has erred.</summary>
 public abstract class DriverQueue(GuestMemory memory, int index, int size, ulong descriptors, ulong driver, ulong device)
 {
-    /// <summary>Bytes of guest memory that a queue of a size needs, areas included.</summary>
-    public const ulong AreaStride = 0x10000;
+    /// <summary>Bytes of guest memory that a queue of <see cref="MaximumSize"/> needs, and where its areas are in them.</summary>
+    public const ulong AreaStride = 0x4000, DriverOffset = 0x2000, DeviceOffset = 0x3000;
+
+    /// <summary>The most descriptors of a queue of this driver.</summary>
+    public const int MaximumSize = 256;
 
     public GuestMemory Memory { get; } = memory;
 

@@ -29,6 +29,12 @@ public sealed class EchoDevice(bool holds = false) : VirtioDevice<ulong>(0x3F, 2
         queue.CompleteLater(chain, Echo(chain));
     }
 
+    /// <summary>Answers all that were held.</summary>
+    public void ReleaseAll()
+    {
+        for (var count = Held.Count; count > 0; count--) Release();
+    }
+
     public void ChangeConfig(ulong value)
     {
         lock (Gate)

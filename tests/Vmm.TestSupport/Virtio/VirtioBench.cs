@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vmm.Core.Buses;
 using Vmm.Core.Memory;
 using Vmm.Devices.Pci;
@@ -17,6 +18,7 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
 
     private readonly MemoryRegion[] _regions;
     private readonly IDisposable _transport;
+    private readonly Func<DriverTransport> _find;
 
     public VirtioBench(VirtioDevice device, VirtioOptions? options = null)
     {
@@ -36,17 +38,17 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
             pci.Insert(function, 1, 0);
             function.Reset();
             (_transport, Reset, State) = (function, function.Reset, function);
-            Transport = new PciDriverTransport(Bus, Window + (1 << 15), (uint)Window + PciWindows.EcamLength, Messages);
+            _find = () => new PciDriverTransport(Bus, Window + (1 << 15), (uint)Window + PciWindows.EcamLength, Messages);
         }
         else
         {
             var mmio = new VirtioMmio(device, Memory, new InterruptLine(this, 0), options);
             mmio.Map(Bus, Window);
             (_transport, Reset, State) = (mmio, mmio.Reset, mmio);
-            Transport = new MmioDriverTransport(Bus, Window);
+            _find = () => new MmioDriverTransport(Bus, Window);
         }
 
-        Driver = new VirtioDriver(Transport, Memory, QueueMemory);
+        Find();
     }
 
     public VirtioDevice Device { get; }
@@ -55,9 +57,9 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
 
     public SystemBus Bus { get; }
 
-    public DriverTransport Transport { get; }
+    public DriverTransport Transport { get; private set; }
 
-    public VirtioDriver Driver { get; }
+    public VirtioDriver Driver { get; private set; }
 
     /// <summary>Resets as the machine does.</summary>
     public Action Reset { get; }
@@ -74,6 +76,14 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
     public bool IsBroken => (Device.Status & VirtioStatus.NeedsReset) != 0;
 
     public MemoryRegion SecondRegion => _regions[1];
+
+    /// <summary>A new driver looks for the device, after a reset of the machine.</summary>
+    [MemberNotNull(nameof(Transport), nameof(Driver))]
+    public void Find()
+    {
+        Transport = _find();
+        Driver = new VirtioDriver(Transport, Memory, QueueMemory) { Settle = Driver?.Settle };
+    }
 
     public byte[] Read(ulong address, int length)
     {

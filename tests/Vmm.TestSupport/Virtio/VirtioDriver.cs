@@ -6,11 +6,16 @@ namespace Vmm.TestSupport.Virtio;
 /// <summary>A well-behaved driver of any virtio device, over nothing but a bus and guest memory: initialisation, queues, requests.</summary>
 public sealed class VirtioDriver(DriverTransport transport, GuestMemory memory, ulong queueMemory)
 {
+    private const int ResetPolls = 10_000_000;
+
     private readonly List<DriverQueue> _queues = [];
 
     public DriverTransport Transport { get; } = transport;
 
     public GuestMemory Memory { get; } = memory;
+
+    /// <summary>Called after each reset: lets a device that holds requests until a test says so give them back.</summary>
+    public Action? Settle { get; set; }
 
     public IReadOnlyList<DriverQueue> Queues => _queues;
 
@@ -33,7 +38,15 @@ public sealed class VirtioDriver(DriverTransport transport, GuestMemory memory, 
     public void Negotiate(ulong wanted = ulong.MaxValue)
     {
         Transport.Status = VirtioStatus.None;
-        if (Transport.Status != VirtioStatus.None) throw new InvalidOperationException("The device is not reset.");
+        Settle?.Invoke();
+
+        // virtio-pci tells of requests that the device is not done with; they are on other threads.
+        for (var i = 0; Transport.Status != VirtioStatus.None; i++)
+        {
+            if (i == ResetPolls) throw new InvalidOperationException("The device is not reset.");
+            Thread.Yield();
+        }
+
         _queues.Clear();
         Transport.Status |= VirtioStatus.Acknowledge;
         Transport.Status |= VirtioStatus.Driver;
@@ -48,8 +61,11 @@ public sealed class VirtioDriver(DriverTransport transport, GuestMemory memory, 
     public DriverQueue SetUp(int index, int size)
     {
         var start = queueMemory + (ulong)index * DriverQueue.AreaStride;
-        Memory.TryFill(start, DriverQueue.AreaStride, 0);
-        var (descriptors, driver, device) = (start, start + 0x8000, start + 0xC000);
+        if (size > DriverQueue.MaximumSize) throw new ArgumentOutOfRangeException(nameof(size));
+        var (descriptors, driver, device) = (start, start + DriverQueue.DriverOffset, start + DriverQueue.DeviceOffset);
+        Memory.TryFill(descriptors, (ulong)size * 16, 0);
+        Memory.TryFill(driver, (ulong)size * 2 + 8, 0);
+        Memory.TryFill(device, (ulong)size * 8 + 8, 0);
         var eventIndex = (Features & VirtioFeatures.EventIndex) != 0;
         DriverQueue queue = (Features & VirtioFeatures.RingPacked) != 0
             ? new PackedDriverQueue(Memory, index, size, descriptors, driver, device, eventIndex)
