@@ -50,7 +50,8 @@ internal sealed record Engine(string Name)
 
     private static SoftwareHypervisor Backend(string name) => name switch
     {
-        Interpreter => new SoftwareHypervisor(),
+        Interpreter => new SoftwareHypervisor { Engine = CpuEngine.Interpret },
+        Translator => new SoftwareHypervisor { Engine = CpuEngine.Translate },
         _ => throw new ArgumentException($"There is no engine '{name}'.", nameof(name)),
     };
 

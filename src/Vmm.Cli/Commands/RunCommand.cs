@@ -1,3 +1,4 @@
+using Vmm.Backends.Software;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
@@ -24,6 +25,7 @@ internal sealed class RunCommand
     private readonly Option<string?> _busybox = Text("--busybox", "FILE", "With --linux: the static busybox to use.");
     private readonly Option<string?> _board = Choice("--board", "microvm or pc. Default: microvm; pc with --firmware.", ["microvm", "pc"]);
     private readonly Option<string?> _backend = Choice("--backend", "auto, kvm, whp or software. Default: auto, the first that runs whole operating systems here.", ["auto", "kvm", "whp", "software"]);
+    private readonly Option<string?> _engine = Choice("--cpu-engine", "With the software CPU: interpret, or translate into machine code. Default: auto.", ["auto", "interpret", "translate"]);
     private readonly Option<ulong?> _memory = new("--memory")
     {
         HelpName = "SIZE", Description = "RAM, with a unit: 256M, 2G. Default: 256M.",
@@ -65,7 +67,7 @@ internal sealed class RunCommand
         var run = new RunCommand();
         var command = new Command("run", "Runs a guest, with its serial console on standard input and output.")
         {
-            run._linux, run._kernel, run._firmware, run._initrd, run._modules, run._append, run._command, run._busybox, run._board, run._backend, run._memory, run._cpus, run._model,
+            run._linux, run._kernel, run._firmware, run._initrd, run._modules, run._append, run._command, run._busybox, run._board, run._backend, run._engine, run._memory, run._cpus, run._model,
             run._disks, run._rng, run._transport, run._debugExit, run._console, run._timeout, run._report,
         };
         command.Validators.Add(run.Check);
@@ -85,6 +87,7 @@ internal sealed class RunCommand
         Busybox = parsed.GetValue(_busybox),
         Board = parsed.GetValue(_board) ?? (parsed.GetValue(_firmware) is null ? "microvm" : "pc"),
         Backend = parsed.GetValue(_backend) ?? "auto",
+        Engine = Enum.Parse<CpuEngine>(parsed.GetValue(_engine) ?? "auto", ignoreCase: true),
         Memory = parsed.GetValue(_memory) ?? DefaultMemory,
         Cpus = parsed.GetValue(_cpus) ?? 1,
         CpuModel = CpuModel.Find(parsed.GetValue(_model) ?? CpuModel.X86_64_V3.Name)!,

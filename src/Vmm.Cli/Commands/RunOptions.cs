@@ -1,3 +1,4 @@
+using Vmm.Backends.Software;
 using System.Collections.Immutable;
 using Vmm.Core.X86;
 
@@ -26,6 +27,9 @@ internal sealed record RunOptions
     public required string Board { get; init; }
 
     public required string Backend { get; init; }
+
+    /// <summary>How the software CPU runs instructions.</summary>
+    public CpuEngine Engine { get; init; }
 
     public required ulong Memory { get; init; }
 

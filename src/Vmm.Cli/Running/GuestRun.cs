@@ -1,3 +1,4 @@
+using Vmm.Backends.Software;
 using System.Reflection;
 using System.Text;
 using Vmm.Cli.Commands;
@@ -126,7 +127,8 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
     {
         try
         {
-            return VmmHost.SelectBackend(options.Backend);
+            var backend = VmmHost.SelectBackend(options.Backend);
+            return backend is SoftwareHypervisor ? new SoftwareHypervisor { Engine = options.Engine } : backend;
         }
         catch (VmmConfigurationException e)
         {
