@@ -77,6 +77,36 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
+    // With RDX zero and a divisor that is not, DIV cannot fault; else the interpreter goes on from here.
+    private void EmitDivide(in Instruction instruction)
+    {
+        var wide = instruction.Code == Code.Div_rm64;
+        if (instruction.Op0Kind == OpKind.Memory)
+        {
+            EmitAddress(instruction);
+            EmitCheck(wide ? 8 : 4, false);
+            if (wide) EmitLoadFound(Linear);
+            else _e.Bytes([0x47, 0x8B, 0x34, 0x3E]); // mov r14d, [r14 + r15]
+        }
+        else
+        {
+            var divisor = Resident(Number(instruction.Op0Register), Linear);
+            _e.Lea(Linear, divisor, -1, 1, 0, wide);
+        }
+
+        _e.Lea(Rcx, Rdx, -1, 1, 0, wide);
+        var small = _e.IfZero();
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _e.Bind(small);
+        _e.Move(Rcx, Linear);
+        var zero = _e.IfZero();
+        _e.Bytes([wide ? (byte)0x49 : (byte)0x41, 0xF7, 0xF6]); // div r14
+        var over = _e.Jump();
+        _e.Bind(zero);
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _e.Land(over);
+    }
+
     private void EmitOperand(in Instruction instruction, OpAccess access)
     {
         var write = access is not (OpAccess.Read or OpAccess.CondRead);

@@ -141,6 +141,9 @@ internal sealed unsafe partial class BlockTranslator
             case RelocatableKind.Stack:
                 if (TryEmitStack(instruction)) return true;
                 break;
+            case RelocatableKind.Divide:
+                EmitDivide(instruction);
+                return true;
             case RelocatableKind.Branch: return EmitBranch(instruction);
         }
 

@@ -18,6 +18,9 @@ internal enum RelocatableKind
     /// <summary>It works on the stack, or is LEA.</summary>
     Stack,
 
+    /// <summary>DIV: by the host when neither divisor nor upper half can make it fault.</summary>
+    Divide,
+
     /// <summary>It ends the block by a near branch.</summary>
     Branch,
 }

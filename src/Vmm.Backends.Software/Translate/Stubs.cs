@@ -215,8 +215,10 @@ internal sealed class Stubs
 
     private void LoadFlags()
     {
-        _e.Load(Rcx, StateLayout.HostFlags);
-        _e.Bytes([0x51, 0x9D]); // push rcx; popfq
+        // POPFQ is microcoded: OF by an addition, the others by SAHF.
+        _e.Load32(Rax, StateLayout.HostFlags);
+        _e.Bytes([0x89, 0xC1, 0xC1, 0xE9, 0x0B, 0x83, 0xE1, 0x01, 0x80, 0xC1, 0x7F]); // mov ecx, eax; shr ecx, 11; and ecx, 1; add cl, 127
+        _e.Bytes([0x88, 0xC4, 0x9E]); // mov ah, al; sahf
     }
 
     private void MoveXmm(byte opcode, int register, int place)
