@@ -13,11 +13,11 @@ for tool in qemu-system-x86_64 cpio gzip apt-get dpkg-deb dotnet; do
     command -v "$tool" >/dev/null || { echo "error: $tool is missing; apt-get install qemu-system-x86 cpio gzip" >&2; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 done
 mkdir -p "$cache"
-if [ ! -e "$cache/unpacked/done" ]; then
+if [ ! -e "$cache/unpacked/done-2" ]; then
     rm -rf "$cache/unpacked" && mkdir "$cache/unpacked"
     kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
-    (cd "$cache" && apt-get -q download "$kernel" busybox-static libc6 libstdc++6 libgcc-s1 zlib1g 2>/dev/null >&2 && for deb in ./*.deb; do dpkg-deb -x "$deb" unpacked; done)
-    touch "$cache/unpacked/done"
+    (cd "$cache" && apt-get -q download "$kernel" busybox-static libc6 libstdc++6 libgcc-s1 zlib1g libssl3 2>/dev/null >&2 && for deb in ./*.deb; do dpkg-deb -x "$deb" unpacked; done)
+    touch "$cache/unpacked/done-2"
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,7 +25,7 @@ dotnet publish "$root/$project" -c Release -r linux-x64 --self-contained -v quie
 image=$work/image
 mkdir -p "$image"/{bin,lib,lib64,proc,sys,dev,tmp,root,usr/lib}
 cp "$cache/unpacked/bin/busybox" "$image/bin/"
-for library in libc.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libgcc_s.so.1 libstdc++.so.6 libz.so.1; do
+for library in libc.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libgcc_s.so.1 libstdc++.so.6 libz.so.1 libssl.so.3 libcrypto.so.3; do
     cp -L "$(find "$cache/unpacked" -name "$library" | head -n 1)" "$image/lib/"
 done
 cp -L "$(find "$cache/unpacked" -name 'ld-linux-x86-64.so.2' | head -n 1)" "$image/lib64/"
