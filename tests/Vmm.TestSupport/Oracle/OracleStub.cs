@@ -6,7 +6,7 @@ namespace Vmm.TestSupport.Oracle;
 /// <summary>
 /// Emits the machine code around a run: entry, exit and the signal handler. The handler is machine code because managed code
 /// cannot run in a signal, and because the guest's RSP may be anything. It only records the fault and redirects the interrupted
-/// context to the exit stub: sigreturn then restores every register, and the one exit path stores them.
+/// context to the exit stub: sigreturn then restores every register but RSP, which the handler stores itself, and the one exit path stores them.
 /// </summary>
 internal sealed class OracleStub
 {
@@ -37,13 +37,15 @@ internal sealed class OracleStub
     {
         var stub = new OracleStub(layout);
         var a = new Assembler(64);
-        Label enter = a.CreateLabel(), exit = a.CreateLabel(), handler = a.CreateLabel();
+        Label enter = a.CreateLabel(), exit = a.CreateLabel(), exitOfFault = a.CreateLabel(), handler = a.CreateLabel();
         a.Label(ref enter);
         stub.EmitEnter(a);
         a.Label(ref exit);
+        a.mov(Q(layout.Out + (8 * GprFile.Rsp)), rsp);
+        a.Label(ref exitOfFault);
         stub.EmitExit(a);
         a.Label(ref handler);
-        stub.EmitHandler(a, exit);
+        stub.EmitHandler(a, exitOfFault);
         using var stream = new MemoryStream();
         AssemblerResult result = a.Assemble(new StreamCodeWriter(stream), layout.Stub, BlockEncoderOptions.ReturnNewInstructionOffsets);
         stub.Enter = result.GetLabelRIP(enter);
@@ -99,7 +101,6 @@ internal sealed class OracleStub
 
     private void EmitExit(Assembler a)
     {
-        a.mov(Q(_at.Out + (8 * GprFile.Rsp)), rsp);
         a.mov(Q(_at.Out), rax);
         a.mov(esp, (uint)_at.ScratchStackTop);
         a.pushfq();
@@ -160,6 +161,7 @@ internal sealed class OracleStub
         (int From, ulong To)[] copies =
         [
             (UcRip, _at.FaultRip), (UcEfl, _at.FaultRflags), (UcTrapNumber, _at.TrapNumber), (UcErr, _at.ErrorCode), (UcCr2, _at.Cr2),
+            (UcRsp, _at.Out + (8 * GprFile.Rsp)),
         ];
         foreach ((int from, ulong to) in copies)
         {
@@ -171,6 +173,8 @@ internal sealed class OracleStub
         a.lea(rax, __[exit]);
         a.mov(__qword_ptr[rdx + UcRip], rax);
         a.mov(__qword_ptr[rdx + UcEfl], 0x202);
+        // A kernel that is a guest of kvm-pvm cannot return to a non-canonical RSP: it faults there for ever.
+        a.mov(__qword_ptr[rdx + UcRsp], (int)_at.ScratchStackTop);
         a.ret();
 
         a.Label(ref chain);
