@@ -123,7 +123,7 @@ public sealed class StringOpsTests
     public void RepMovsw_ProtectedModeLimit_FaultsAtTheElementBeyondIt()
     {
         using var guest = new GuestProgram(32, a => a.rep.movsw());
-        guest.State.Segments[0] = guest.State.Segments[0] with { Limit = 0x30008 };
+        guest.State.Segments[0] = guest.State.Segments[0] with { Limit = 0x30008, Attributes = 0x4093 };
         (guest[Rsi], guest[Rdi], guest[Rcx]) = (0x20000, 0x30000, 100);
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
         // Offsets 0x30000 to 0x30007 hold four words; the fifth would end at 0x30009.
