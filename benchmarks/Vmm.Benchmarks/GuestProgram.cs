@@ -30,24 +30,12 @@ internal sealed record GuestProgram(string Name, string Group, string Title)
     /// <summary>Compiles all programs, statically, into a directory.</summary>
     public static void Compile(string directory)
     {
-        var sources = Sources();
+        var sources = SourceTree.Folder("guest");
         foreach (var program in All)
         {
             using var gcc = Process.Start("gcc", ["-O2", "-march=x86-64", "-fno-math-errno", "-static", "-o", Path.Combine(directory, program.Name), Path.Combine(sources, program.Name + ".c"), "-lm"]);
             gcc.WaitForExit();
             if (gcc.ExitCode != 0) throw new InvalidOperationException($"gcc could not compile {program.Name}.c.");
         }
-    }
-
-    // The benchmarks run from a checkout; the sources are beside the project.
-    private static string Sources()
-    {
-        for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
-        {
-            var candidate = Path.Combine(directory.FullName, "benchmarks", "guest");
-            if (Directory.Exists(candidate)) return candidate;
-        }
-
-        throw new DirectoryNotFoundException("benchmarks/guest is not above " + AppContext.BaseDirectory);
     }
 }

@@ -11,6 +11,14 @@ internal static partial class ProcessTime
         return time.Seconds + time.Nanoseconds / 1e9;
     }
 
+    /// <summary>CPU time of the calling thread in nanoseconds (CLOCK_THREAD_CPUTIME_ID).</summary>
+    public static long ThreadNanoseconds()
+    {
+        const int CLOCK_THREAD_CPUTIME_ID = 3;
+        if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, out var time) != 0) throw new InvalidOperationException("This thread has no CPU clock.");
+        return time.Seconds * 1_000_000_000 + time.Nanoseconds;
+    }
+
     [LibraryImport("libc")]
     private static partial int clock_getcpuclockid(int pid, out int clock);
 

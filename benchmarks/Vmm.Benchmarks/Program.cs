@@ -1,7 +1,26 @@
 using Vmm.Benchmarks;
 
-// dotnet run -c Release --project benchmarks/Vmm.Benchmarks [boot|integer|memory|sse|blocks|fio]...
-// dotnet run -c Release --project benchmarks/Vmm.Benchmarks programs [runs=5] [engines=interpreter,translator] [only=sort,chase]
+const string Help = """
+    Usage: dotnet run -c Release --project benchmarks/Vmm.Benchmarks -- [BENCHMARK]...
+
+      integer, memory, sse   loops on the software CPU
+      boot                   Debian's kernel to userspace and off, beside QEMU TCG if it is installed
+      blocks, fio            virtio disks
+      programs [runs=5] [engines=interpreter,translator] [only=sort,chase]
+                             C programs in a guest, beside QEMU TCG and the host; needs gcc
+      kvm [runs=31] [only=exits,life,kick,interrupt,many,loop]
+                             the KVM backend beside a C program with the same ioctls, in turns: exits, life of VMs, kicks, interrupts,
+                             a user-mode loop; needs /dev/kvm, gcc and linux/kvm.h. Exit code 1 if a ratio is above its bound
+
+    Without arguments: integer, memory, sse and boot.
+    """;
+
+if (args is ["--help" or "-h" or "help", ..])
+{
+    Console.WriteLine(Help);
+    return 0;
+}
+
 if (args is [Engine.ChildArgument, var engine, var kernel, var initrd])
 {
     await Engine.RunChildAsync(engine, kernel, initrd);
@@ -13,6 +32,8 @@ if (args is ["programs", ..])
     await ProgramBenchmark.RunAsync(args[1..]);
     return 0;
 }
+
+if (args is ["kvm", ..]) return KvmBenchmark.Run(args[1..]) ? 0 : 1;
 
 var wanted = args.Length == 0 ? ["integer", "memory", "sse", "boot"] : args;
 foreach (var name in wanted)
@@ -26,7 +47,7 @@ foreach (var name in wanted)
         case "blocks": await BlockBenchmark.RunAsync(); break;
         case "fio": await FioBenchmark.RunAsync(); break;
         default:
-            Console.Error.WriteLine($"There is no benchmark '{name}'; choose among blocks, boot, fio, integer, memory, sse, programs.");
+            Console.Error.WriteLine($"There is no benchmark '{name}'.\n{Help}");
             return 2;
     }
 }

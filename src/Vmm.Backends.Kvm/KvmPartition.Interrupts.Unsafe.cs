@@ -12,7 +12,7 @@ public sealed unsafe partial class KvmPartition
     private const uint LevelTriggered = 0x8000;
 
     private readonly Lock _routeLock = new();
-    private readonly kvm_irq_routing_entry[] _routes = new kvm_irq_routing_entry[RouteCount + IrqfdCount];
+    private readonly Dictionary<int, kvm_irq_routing_entry> _routes = [];
     private readonly Dictionary<int, KvmFile> _interrupts = [];
     private int _nextLevelRoute;
 
@@ -48,8 +48,8 @@ public sealed unsafe partial class KvmPartition
         lock (_routeLock)
         {
             var gsi = RouteCount;
-            while (gsi < _routes.Length && _interrupts.ContainsKey(gsi)) gsi++;
-            if (gsi == _routes.Length) throw new InvalidOperationException($"There are {IrqfdCount} interrupts by eventfd already.");
+            while (gsi < RouteCount + IrqfdCount && _interrupts.ContainsKey(gsi)) gsi++;
+            if (gsi == RouteCount + IrqfdCount) throw new InvalidOperationException($"There are {IrqfdCount} interrupts by eventfd already.");
             SetRoute(gsi, message);
             var file = KvmFile.CreateEvent();
             var irqfd = new kvm_irqfd { fd = (uint)file.Descriptor, gsi = (uint)gsi };
@@ -67,7 +67,7 @@ public sealed unsafe partial class KvmPartition
             var irqfd = new kvm_irqfd { fd = (uint)file.Descriptor, gsi = (uint)gsi, flags = KVM_IRQFD_FLAG_DEASSIGN };
             _ = _vm.TryCall(KVM_IRQFD, ref irqfd);
             file.Dispose();
-            _routes[gsi] = default;
+            _routes.Remove(gsi);
             SetRoutes();
         }
     }
@@ -78,10 +78,9 @@ public sealed unsafe partial class KvmPartition
     {
         lock (_routeLock)
         {
-            for (var i = 0; i < RouteCount; i++)
+            foreach (var (gsi, route) in _routes)
             {
-                ref var route = ref _routes[i];
-                if (route.type != 0 && route.address_lo == (uint)message.Address && route.data == message.Data) return;
+                if (gsi < RouteCount && route.address_lo == (uint)message.Address && route.data == message.Data) return;
             }
 
             // When all are in use the oldest goes: a guest has no more level-triggered inputs than that.
@@ -101,7 +100,7 @@ public sealed unsafe partial class KvmPartition
 
     private void SetRoutes()
     {
-        var used = Array.FindAll(_routes, r => r.type != 0);
+        kvm_irq_routing_entry[] used = [.. _routes.Values];
         var count = (uint)used.Length;
         var result = _vm.TryCallList(KVM_SET_GSI_ROUTING, used.AsSpan(), ref count);
         if (result < 0) throw KvmErrors.Of(nameof(KVM_SET_GSI_ROUTING), -result);

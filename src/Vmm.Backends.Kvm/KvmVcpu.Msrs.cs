@@ -16,14 +16,21 @@ internal sealed partial class KvmVcpu
     // Those that this vCPU has: of the host's list, what can be read, and is not kept elsewhere in the state or part of features never offered.
     private uint[] FindMsrs()
     {
+        kvm_msr_entry[] asked =
+        [
+            .. from index in _partition.Host.Msrs
+               where index is not ((>= FsGsFirst and <= FsGsLast) or Efer or ApicBaseMsr or (>= 0x40000000 and <= 0x400000FF) or (>= 0x480 and <= 0x4FF))
+               select new kvm_msr_entry { index = index },
+        ];
         List<uint> found = [];
-        Span<kvm_msr_entry> one = stackalloc kvm_msr_entry[1];
-        foreach (var index in _partition.Host.Msrs)
+
+        // The kernel stops at the first that it does not have.
+        for (var rest = asked.AsSpan(); !rest.IsEmpty;)
         {
-            if (index is (>= FsGsFirst and <= FsGsLast) or Efer or ApicBaseMsr or (>= 0x40000000 and <= 0x400000FF) or (>= 0x480 and <= 0x4FF)) continue;
-            one[0] = new kvm_msr_entry { index = index };
-            uint count = 1;
-            if (_file.TryCallList(KVM_GET_MSRS, one, ref count) == 1) found.Add(index);
+            var count = (uint)rest.Length;
+            var read = Math.Max(0, _file.TryCallList(KVM_GET_MSRS, rest, ref count));
+            foreach (var entry in rest[..read]) found.Add(entry.index);
+            rest = rest[Math.Min(read + 1, rest.Length)..];
         }
 
         found.Sort();

@@ -20,6 +20,7 @@ internal sealed unsafe partial class KvmVcpu
     private bool _ioPending;
     private bool _hasRun;
     private bool _isStateNew = true;
+    private bool _isAsMade = true;
     private GuestDebug _debug = GuestDebug.Off;
 
     // SAFETY: the mapping is at least as long as kvm_run and lives as long as the vCPU; no one runs or kicks a disposed one.
@@ -32,6 +33,7 @@ internal sealed unsafe partial class KvmVcpu
         var thread = KickSignal.CurrentThread;
         lock (_threadLock) _thread = thread;
         var held = false;
+        _isAsMade = false;
         try
         {
             _file.DangerousAddRef(ref held);

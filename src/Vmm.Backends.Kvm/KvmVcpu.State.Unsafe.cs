@@ -11,7 +11,7 @@ internal sealed unsafe partial class KvmVcpu
     private const int LegacyAndHeader = 576, PkruComponent = 9, PkruOffset = 2688, ComponentsAt = 512;
     private const int ApicId = 0x20, ApicVersion = 0x30, ApicFormat = 0xE0, ApicSpurious = 0xF0, ApicLint0 = 0x350;
     private const uint Masked = 1 << 16, ExternalMode = 0x700;
-    private const ulong X2ApicEnabled = 0xC00;
+    private const ulong X2ApicEnabled = 0xC00, BootstrapProcessor = 1 << 8;
 
     private readonly int _xsaveSize;
 
@@ -45,19 +45,19 @@ internal sealed unsafe partial class KvmVcpu
     {
         CheckState(state);
         Settle();
-        var before = new VcpuState();
-        GetState(before);
+        VcpuState? before = null;
+        if (!_isAsMade) GetState(before = new VcpuState());
         try
         {
             Apply(state);
         }
         catch (Core.Errors.HypervisorException e) when (e.Code == Linux.EINVAL)
         {
-            Apply(before);
+            Apply(before ?? AsMade());
             throw new ArgumentException($"vCPU {Index}: the host's KVM does not take this state ({e.Call}); check where it comes from, or choose a CPU model that has its features.", nameof(state), e);
         }
 
-        _shutdown = false;
+        _shutdown = _isAsMade = false;
         _isStateNew = true;
         _origin = long.MinValue;
         _partition.ClockLoaded(Index);
@@ -74,6 +74,8 @@ internal sealed unsafe partial class KvmVcpu
         RunState.immediate_exit = 0;
         _ioPending = false;
     }
+
+    private VcpuState AsMade() => Index == 0 ? new VcpuState() : new VcpuState { MpState = MpState.Uninitialized, ApicBase = new VcpuState().ApicBase & ~BootstrapProcessor };
 
     private void DeliverNmi()
     {
