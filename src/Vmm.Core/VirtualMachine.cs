@@ -169,7 +169,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IDisposable
         }
 
         FreePart("partition", Partition);
-        foreach (var region in _regions) FreePart(region.Name, region);
+        foreach (var region in _regions.Concat(Context?.DeviceMemory ?? [])) FreePart(region.Name, region);
         FreePart("telemetry", _telemetry);
     }
 

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using Vmm.Core.Backends;
 using Vmm.Core.Buses;
 using Vmm.Core.Devices;
+using Vmm.Core.Errors;
 using Vmm.Core.Memory;
 using Vmm.Core.State;
 using Vmm.Core.Telemetry;
@@ -64,6 +65,9 @@ public sealed class MachineContext
     /// <summary>Whether the machine was built: a device that is added now comes to a guest that may have looked at its buses already.</summary>
     public bool IsBuilt { get; internal set; }
 
+    /// <summary>Memory that devices brought.</summary>
+    internal List<MemoryRegion> DeviceMemory { get; } = [];
+
     /// <summary>Makes a device part of the machine: it is reset, saved, loaded and disposed with it.</summary>
     /// <param name="name">A name unique within the machine, part of the snapshot format.</param>
     /// <param name="device">The device.</param>
@@ -95,6 +99,26 @@ public sealed class MachineContext
     {
         ArgumentNullException.ThrowIfNull(device);
         if (SlotOf(device) is not null && Forget(device) is { } name) _ejected(name, device);
+    }
+
+    /// <summary>Makes memory of a device's a part of the machine, which frees it at its very end: also when the device has left, as others may still have it lent.</summary>
+    /// <param name="region">The region; disposed with the machine, or here if it cannot be added.</param>
+    /// <exception cref="ArgumentException">It overlaps a region that is there, or its name is taken.</exception>
+    /// <exception cref="HypervisorException">The backend cannot map it.</exception>
+    public void AddMemory(MemoryRegion region)
+    {
+        ArgumentNullException.ThrowIfNull(region);
+        try
+        {
+            Memory.Add(region);
+        }
+        catch
+        {
+            region.Dispose();
+            throw;
+        }
+
+        lock (_changes) DeviceMemory.Add(region);
     }
 
     /// <summary>Makes a door for outside input into a device.</summary>

@@ -10,12 +10,13 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
     public const int PageSize = 4096;
 
     private readonly bool _owned;
+    private readonly IDisposable? _owner;
     private byte* _host;
     private byte* _flags;
 
-    private MemoryRegion(string name, MemoryRegionKind kind, ulong start, ulong length, byte* host, bool owned)
+    private MemoryRegion(string name, MemoryRegionKind kind, ulong start, ulong length, byte* host, bool owned, IDisposable? owner = null)
     {
-        (Name, Kind, Start, Length, _owned) = (name, kind, start, length, owned);
+        (Name, Kind, Start, Length, _owned, _owner) = (name, kind, start, length, owned, owner);
         _host = host;
         // SAFETY: calloc of one byte a page; freed once, in Dispose.
         _flags = (byte*)NativeMemory.AllocZeroed((nuint)(length / PageSize));
@@ -64,8 +65,9 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
     /// <param name="length">Size in bytes; a multiple of 4096, not zero.</param>
     /// <param name="hostAddress">Page-aligned address of pinned or native memory.</param>
     /// <param name="kind">RAM or ROM.</param>
+    /// <param name="owner">What keeps the memory valid; disposed with the region.</param>
     /// <exception cref="ArgumentException">An address or the length is not page-aligned, or the end passes 2^52.</exception>
-    public static MemoryRegion FromHost(string name, ulong start, ulong length, nint hostAddress, MemoryRegionKind kind = MemoryRegionKind.Ram)
+    public static MemoryRegion FromHost(string name, ulong start, ulong length, nint hostAddress, MemoryRegionKind kind = MemoryRegionKind.Ram, IDisposable? owner = null)
     {
         Check(start, length);
         if (hostAddress == 0 || hostAddress % PageSize != 0)
@@ -73,7 +75,7 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
             throw new ArgumentException($"Host address 0x{hostAddress:x} is not a page-aligned address; align it to {PageSize} bytes.", nameof(hostAddress));
         }
 
-        return new MemoryRegion(name, kind, start, length, (byte*)hostAddress, owned: false);
+        return new MemoryRegion(name, kind, start, length, (byte*)hostAddress, owned: false, owner);
     }
 
     /// <inheritdoc/>
@@ -148,7 +150,7 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
         return (PageFlags)Change(ref _flags[page], 0, (byte)~flags);
     }
 
-    /// <summary>Frees the native memory if this object owns it. No guest or device may be using the region.</summary>
+    /// <summary>Frees the native memory if this object owns it, or disposes its owner. No guest or device may be using the region.</summary>
     public void Dispose()
     {
         var host = _host;
@@ -156,7 +158,9 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
         _host = _flags = null;
         // SAFETY: pointers are taken out of the object before they are freed, so a second call frees nothing.
         if (flags != null) NativeMemory.Free(flags);
-        if (host != null && _owned) NativePages.Free((nint)host, Length);
+        if (host == null) return;
+        if (_owned) NativePages.Free((nint)host, Length);
+        _owner?.Dispose();
     }
 
     /// <summary>Kind, range and name, as address maps print them.</summary>

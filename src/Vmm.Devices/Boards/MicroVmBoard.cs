@@ -16,7 +16,7 @@ namespace Vmm.Devices.Boards;
 /// devices. PCI if asked for. RAM from zero to 3 GiB, the rest from 4 GiB on.
 /// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000.</para>
 /// </summary>
-public sealed class MicroVmBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoard
+public sealed class MicroVmBoard : IBoard, IPciBoard, IMemoryBoard, IAcpiNamespace, ISerialBoard
 {
     private readonly PcPlatform _platform = new(hasVgaHole: false, hasKeyboard: false, hasMouse: false);
     private readonly MicroVmOptions _options;
@@ -51,6 +51,9 @@ public sealed class MicroVmBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoa
 
     /// <inheritdoc/>
     public BoardSlot Place(string name, uint length, string? acpiId) => _platform.Windows.Place(name, length, acpiId);
+
+    /// <inheritdoc/>
+    public ulong PlaceMemory(string name, ulong length, ulong alignment) => _platform.PlaceMemory(name, length, alignment);
 
     /// <inheritdoc/>
     public BootContext WriteTables(MachineContext machine) => _platform.WriteTables(machine, _options.Pci ? "" : "pci=off");

@@ -17,7 +17,7 @@ namespace Vmm.Devices.Boards;
 /// <para>Tables, in machines of 1 MiB and more: ACPI at 0xE0000, MP floating pointer at 0x9FC10, MP table at 0xF0000; firmware that is
 /// booted overwrites them with its own.</para>
 /// </summary>
-public sealed class PcBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoard
+public sealed class PcBoard : IBoard, IPciBoard, IMemoryBoard, IAcpiNamespace, ISerialBoard
 {
     private readonly PcPlatform _platform;
     private readonly PcOptions _options;
@@ -70,6 +70,9 @@ public sealed class PcBoard : IBoard, IPciBoard, IAcpiNamespace, ISerialBoard
 
     /// <inheritdoc/>
     public BoardSlot Place(string name, uint length, string? acpiId) => _platform.Windows.Place(name, length, acpiId);
+
+    /// <inheritdoc/>
+    public ulong PlaceMemory(string name, ulong length, ulong alignment) => _platform.PlaceMemory(name, length, alignment);
 
     /// <inheritdoc/>
     public BootContext WriteTables(MachineContext machine) => _platform.WriteTables(machine, "");

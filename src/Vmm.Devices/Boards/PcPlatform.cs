@@ -58,6 +58,23 @@ internal sealed class PcPlatform
 
     public InterruptLine Line(int gsi) => _router.Line(gsi);
 
+    /// <summary>Room above all RAM and below what is PCI's, or would be.</summary>
+    public ulong PlaceMemory(string name, ulong length, ulong alignment)
+    {
+        if (_machine is null) throw new InvalidOperationException("The board is not in a machine yet.");
+        var end = MemoryLayout.Pci(_ram).HighStart;
+        var start = Aligned(MemoryLayout.HighRam);
+        foreach (var region in _machine.Memory.Regions)
+        {
+            // In ascending order: each one that is in the way moves the start past itself.
+            if (region.End > start && (region.Start < start || region.Start - start < length)) start = Aligned(region.End);
+        }
+
+        return start <= end && length <= end - start ? start : throw new InvalidOperationException($"No 0x{length:x} bytes of the address space are left for '{name}' between RAM and 0x{end:x}: use less memory.");
+
+        ulong Aligned(ulong address) => (address + (alignment - 1)) & ~(alignment - 1);
+    }
+
     public void Describe(Action<AmlWriter> objects) => _described.Add(objects);
 
     public void Attach(MachineContext machine)
@@ -150,7 +167,7 @@ internal sealed class PcPlatform
             throw new VmmConfigurationException([$"The ACPI tables take {acpi.Length} bytes, more than the 64 KiB that the board has for them: use fewer devices."]);
         }
 
-        if (Firmware is not null) FirmwareFiles.Fill(Firmware, map, cpus, memory.RamSize, AcpiTables.Build(0, cpus, _hasKeyboard, Pci?.Windows, dsdt));
+        if (Firmware is not null) FirmwareFiles.Fill(Firmware, map, cpus, _ram.Aggregate(0UL, (sum, r) => sum + r.Length), AcpiTables.Build(0, cpus, _hasKeyboard, Pci?.Windows, dsdt));
         memory.TryWrite(MemoryLayout.Bios, acpi);
         memory.TryWrite(MemoryLayout.BiosUpper, mp);
         memory.TryFill(MemoryLayout.Ebda, MemoryLayout.VgaStart - MemoryLayout.Ebda, 0);

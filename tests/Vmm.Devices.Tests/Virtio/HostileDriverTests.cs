@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio.Console;
+using Vmm.Devices.Virtio.Pmem;
 using Vmm.Devices.Virtio.Rng;
 using Vmm.TestSupport.Virtio;
 
@@ -18,6 +19,9 @@ public class HostileDriverTests
 
     [Fact]
     public void Console_UnderAttack_Survives() => HostileDriver.Attack(() => new VirtioConsole(new VirtioConsolePort("a", null, IsConsole: true), new VirtioConsolePort("b", null)));
+
+    [Fact]
+    public void Pmem_UnderAttack_Survives() => HostileDriver.Attack(() => new VirtioPmem(4UL << 30, 2 << 20, static () => { }));
 
     [Fact]
     public void Kit_ADeviceThatThrows_IsFoundWithAShortTrace()
