@@ -186,7 +186,7 @@ public sealed class VirtioConsoleTests : IDisposable
             {
                 1 => $"add {id}",
                 4 => $"console {id}",
-                5 => $"size {id} {BitConverter.ToUInt16(bytes, 10)}x{BitConverter.ToUInt16(bytes, 8)}",
+                5 => $"size {id} {BitConverter.ToUInt16(bytes, 8)}x{BitConverter.ToUInt16(bytes, 10)}",
                 6 => $"open {id} {value}",
                 7 => $"name {id} {Encoding.UTF8.GetString(bytes, 8, bytes.Length - 8)}",
                 var other => $"{other}?",

@@ -33,7 +33,7 @@ public sealed class VirtioConsole : VirtioDevice<VirtioConsoleConfig>, IDisposab
     private ushort _rows;
 
     /// <summary>Makes a console.</summary>
-    /// <param name="ports">Its ports, up to <see cref="MaximumPorts"/>; the first is the one that a driver without multiport support uses.</param>
+    /// <param name="ports">Its ports, up to <see cref="MaximumPorts"/>; the first is the one that a driver without multiport support uses. Multiport is not offered for a single terminal, which Linux then has as soon as its driver is there.</param>
     /// <exception cref="ArgumentException">There is no port or there are too many, or a name is too long, empty or twice there.</exception>
     public VirtioConsole(params ReadOnlySpan<VirtioConsolePort> ports)
         : base(Id, ports.Length > 1 ? 2 * ports.Length + 2 : 4)
@@ -54,10 +54,10 @@ public sealed class VirtioConsole : VirtioDevice<VirtioConsoleConfig>, IDisposab
     }
 
     /// <summary>
-    /// The order of the two numbers in the message that tells of a new size. The specification has columns first, Linux (6.1, for one) reads
-    /// rows first; a driver without multiport support reads the configuration, of which there are no two opinions.
+    /// Puts rows first in the message that tells of a new size. The specification has columns first, as Linux since 2025 (6.1.192, for one) reads it;
+    /// before, it read rows first. A driver without multiport support reads the configuration, of which there are no two opinions.
     /// </summary>
-    public bool RowsFirst { get; init; } = true;
+    public bool RowsFirst { get; init; }
 
     /// <inheritdoc/>
     public override string Name => "virtio-console";
@@ -66,7 +66,7 @@ public sealed class VirtioConsole : VirtioDevice<VirtioConsoleConfig>, IDisposab
     public override uint PciClass => 0x078000;
 
     /// <inheritdoc/>
-    public override ulong Features => SizeFeature | MultiPort | EmergencyWrite;
+    public override ulong Features => SizeFeature | EmergencyWrite | (_ports is [{ Asked.IsConsole: true }] ? 0 : MultiPort);
 
     /// <inheritdoc/>
     protected override VirtioConsoleConfig Config => new(_columns, _rows, (uint)_ports.Length, 0);
