@@ -68,6 +68,8 @@ public static class LinuxShell
         if (options.InstallApplets)
             init.Append("$b --install -s\n");
         init.Append($"{LoadModules}\n");
+        // The console that the command line prefers may have come with a module.
+        init.Append("true 2>/dev/null >/dev/console && exec </dev/console >/dev/console 2>&1\n");
         init.Append("cd /root\n");
         if (options.ReadyMarker is { } marker)
             init.Append($"echo {Quote(marker, nameof(options.ReadyMarker))}\n");

@@ -31,6 +31,7 @@ public class ArgumentTests
     [InlineData("--timeout 0:", "run", "--linux", "--timeout", "0")]
     [InlineData("--timeout NaN:", "run", "--linux", "--timeout", "NaN")]
     [InlineData("--timeout 1e99:", "run", "--linux", "--timeout", "1e99")]
+    [InlineData("--console stdio goes without --virtio-console", "run", "--linux", "--virtio-console", "--console", "stdio")]
     [InlineData("--kernel :", "run", "--kernel", "")]
     [InlineData("--kernel", "run", "--kernel")]
     public async Task Arguments_Wrong_AreNamedInOneLine(string message, params string[] arguments)

@@ -51,6 +51,22 @@ public class LinuxTests
         Assert.StartsWith("there\n", await File.ReadAllTextAsync(cli.PathOf("c.raw")));
     }
 
+    [Theory]
+    [InlineData("mmio", "microvm")]
+    [InlineData("pci", "pc")]
+    public async Task Linux_OnAVirtioConsole_HasItsTerminalThere(string transport, string board)
+    {
+        await HaveGuestsAsync();
+        using var cli = new CliRun();
+        var log = cli.PathOf("serial.log");
+        Assert.Equal(0, await cli.RunAsync("run", "--linux", "--virtio-console", "--console", log, "--timeout", "300", "--transport", transport, "--board", board, "--command", "cat /sys/class/tty/console/active; echo from $(tty); cat"));
+        Assert.Matches(@"\nttyS0 hvc0\r\nfrom /dev/hvc0\r\n", cli.Output);
+        Assert.Contains($"{LinuxShell.DefaultReadyMarker}\r\n", cli.Output);
+        var serial = await File.ReadAllTextAsync(log);
+        Assert.Contains("Linux version", serial);
+        Assert.DoesNotContain("from /dev/hvc0", serial);
+    }
+
     [Fact]
     public async Task Linux_FilesGivenThatAreNone_AreNamed()
     {

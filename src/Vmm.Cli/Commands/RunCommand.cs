@@ -59,6 +59,7 @@ internal sealed class RunCommand
     };
 
     private readonly Option<bool> _rng = new("--rng") { Description = "A virtio source of random bytes." };
+    private readonly Option<bool> _virtioConsole = new("--virtio-console") { Description = "The guest's terminal is a virtio console (Linux: hvc0), not the serial port, which then goes nowhere or to --console FILE." };
     private readonly Option<string?> _transport = Choice("--transport", "How virtio devices are plugged in: mmio or pci. Default: mmio.", ["mmio", "pci"]);
     private readonly Option<string?> _report = Text("--report", "FILE.json", "Write how it ended, the boot timeline, instructions and exits.");
 
@@ -68,7 +69,7 @@ internal sealed class RunCommand
         var command = new Command("run", "Runs a guest, with its serial console on standard input and output.")
         {
             run._linux, run._kernel, run._firmware, run._initrd, run._modules, run._append, run._command, run._busybox, run._board, run._backend, run._engine, run._memory, run._cpus, run._model,
-            run._disks, run._rng, run._transport, run._debugExit, run._console, run._timeout, run._report,
+            run._disks, run._rng, run._virtioConsole, run._transport, run._debugExit, run._console, run._timeout, run._report,
         };
         command.Validators.Add(run.Check);
         command.SetAction((parsed, _) => new GuestRun(run.Read(parsed), streams).RunAsync());
@@ -92,7 +93,8 @@ internal sealed class RunCommand
         Cpus = parsed.GetValue(_cpus) ?? 1,
         CpuModel = CpuModel.Find(parsed.GetValue(_model) ?? CpuModel.X86_64_V3.Name)!,
         DebugExit = parsed.GetValue(_debugExit),
-        Console = parsed.GetValue(_console) ?? "stdio",
+        Console = parsed.GetValue(_console) ?? (parsed.GetValue(_virtioConsole) ? "none" : "stdio"),
+        VirtioConsole = parsed.GetValue(_virtioConsole),
         Timeout = parsed.GetValue(_timeout),
         Report = parsed.GetValue(_report),
         Disks = [.. parsed.GetValue(_disks) ?? []],
@@ -116,6 +118,7 @@ internal sealed class RunCommand
         OnlyWith(_append, "--kernel or --linux", kernel || linux);
         OnlyWith(_command, "--linux", linux);
         OnlyWith(_busybox, "--linux", linux);
+        if (Has(_virtioConsole) && result.GetValue(_console) == "stdio") result.AddError("--console stdio goes without --virtio-console, whose terminal that is: give a file or none.");
     }
 
     private static DiskArgument[] ParseDisks(ArgumentResult result) =>

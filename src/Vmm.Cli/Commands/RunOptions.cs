@@ -39,8 +39,11 @@ internal sealed record RunOptions
 
     public ushort? DebugExit { get; init; }
 
-    /// <summary>"stdio", "none" or a file.</summary>
+    /// <summary>Where the serial port goes: "stdio", "none" or a file.</summary>
     public required string Console { get; init; }
+
+    /// <summary>Whether a virtio console is on standard input and output; the serial port then is not.</summary>
+    public bool VirtioConsole { get; init; }
 
     public TimeSpan? Timeout { get; init; }
 

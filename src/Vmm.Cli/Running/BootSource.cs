@@ -44,9 +44,10 @@ internal sealed record BootSource(string Name, Func<VirtualMachineBuilder, Virtu
             List<string> drivers = [];
             if (options.Disks.Length > 0) drivers.Add("virtio_blk");
             if (options.Rng) drivers.Add("virtio_rng");
+            if (options.VirtioConsole) drivers.Add("virtio_console");
             if (drivers.Count > 0) user = user.AddModules(KernelModules.Open(kernel), [options.Pci ? "virtio_pci" : "virtio_mmio", .. drivers]);
             var initrd = user.Build();
-            var commandLine = $"{LinuxShell.DefaultCommandLine} {options.Append}".TrimEnd();
+            var commandLine = $"{LinuxShell.DefaultCommandLine} {(options.VirtioConsole ? "console=hvc0 " : "")}{options.Append}".TrimEnd();
             var name = kernel.Package is null ? kernel.Path : $"{kernel.Package} {kernel.PackageVersion}";
             return new BootSource(name, b => b.WithKernel(image, commandLine, initrd, name: kernel.Path));
         }

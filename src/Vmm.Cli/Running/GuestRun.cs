@@ -13,6 +13,7 @@ using Vmm.Devices.Chipset;
 using Vmm.Devices.Storage;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Console;
 using Vmm.Devices.Virtio.Rng;
 using Vmm.Guests;
 
@@ -30,6 +31,7 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
 
     private readonly TaskCompletionSource _listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private VirtualMachine? _machine;
+    private IDisposable? _windowChanged;
 
     public async Task<int> RunAsync()
     {
@@ -47,14 +49,17 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
 
         var marks = Marks();
-        var output = OpenOutput();
+        var output = OpenOutput(Place);
         await using var closing = output.ConfigureAwait(false);
         var console = new HostConsole(output, marks);
+        var log = OpenOutput(options.VirtioConsole ? options.Console : "none");
+        await using var closingLog = log.ConfigureAwait(false);
+        var serial = options.VirtioConsole ? new HostConsole(log, new ConsoleMarks(static _ => { })) : console;
         var disks = await OpenDisksAsync().ConfigureAwait(false);
         VirtualMachine machine;
         try
         {
-            machine = _machine = Build(backend, source, console, disks);
+            machine = _machine = Build(backend, source, console, serial, disks);
         }
         catch
         {
@@ -69,6 +74,7 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
             try
             {
                 raw = Connect(console, backend, source);
+                if (serial != console) StartUnattended(serial, options.Console);
                 await machine.StartAsync().ConfigureAwait(false);
                 end = await WaitAsync(machine, console, signals).ConfigureAwait(false);
             }
@@ -80,8 +86,9 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
 
         // The port was closed with the machine, so this ends, unless nobody takes what is written.
-        await Task.WhenAny(console.DrainAsync(), Task.Delay(DrainTime)).ConfigureAwait(false);
+        await Task.WhenAny(Task.WhenAll(console.DrainAsync(), serial.DrainAsync()), Task.Delay(DrainTime)).ConfigureAwait(false);
         raw?.Dispose();
+        _windowChanged?.Dispose();
         Tell(end, console);
         report?.Write(Report(source, backend, end, marks));
         return end.Code;
@@ -136,9 +143,9 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
     }
 
-    private VirtualMachine Build(IHypervisor backend, BootSource source, HostConsole console, IReadOnlyList<IBlockStore> disks)
+    private VirtualMachine Build(IHypervisor backend, BootSource source, HostConsole console, HostConsole serial, IReadOnlyList<IBlockStore> disks)
     {
-        var port = options.Console == "none" ? null : console;
+        var port = options.Console == "none" ? null : serial;
         var builder = new VirtualMachineBuilder()
             .WithName("vmm")
             .WithBackend(backend)
@@ -156,6 +163,7 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
 
         if (options.Rng) builder = builder.AddVirtioRng(options: virtio);
+        if (options.VirtioConsole) builder = builder.AddVirtioConsole([new VirtioConsolePort("terminal", console, IsConsole: true)], virtio, Follow);
         if (options.DebugExit is { } debugExit) builder = builder.AddDebugExit(debugExit);
         try
         {
@@ -188,29 +196,42 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         if (name == (options.Command is null ? "shell-prompt" : "guest-ready")) _listening.TrySetResult();
     }
 
-    private Stream OpenOutput()
+    /// <summary>Where the console goes that the user is at.</summary>
+    private string Place => options.VirtioConsole ? "stdio" : options.Console;
+
+    /// <summary>Gives the console the size of the terminal, now and when it changes.</summary>
+    private void Follow(VirtioConsole console) => _windowChanged = streams.FollowWindowSize(console.SetWindowSize);
+
+    private Stream OpenOutput(string place)
     {
-        if (options.Console == "none") return Stream.Null;
-        if (options.Console == "stdio") return streams.OpenOutput();
+        if (place == "none") return Stream.Null;
+        if (place == "stdio") return streams.OpenOutput();
         try
         {
-            return new FileStream(options.Console, FileMode.Create, FileAccess.Write, FileShare.Read);
+            return new FileStream(place, FileMode.Create, FileAccess.Write, FileShare.Read);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.BadArguments, $"--console {options.Console}: {e.Message}");
+            throw new CliException(ExitCode.BadArguments, $"--console {place}: {e.Message}");
         }
+    }
+
+    private static void StartUnattended(HostConsole console, string place)
+    {
+        if (place != "none") console.StartOutput();
+        console.StartWithoutInput();
     }
 
     /// <summary>Connects the console to the host's streams; returns what gives the terminal back.</summary>
     private IDisposable? Connect(HostConsole console, IHypervisor backend, BootSource source)
     {
-        if (options.Console != "none") console.StartOutput();
-        if (options.Console != "stdio")
+        if (Place != "stdio")
         {
-            console.StartWithoutInput();
+            StartUnattended(console, Place);
             return null;
         }
+
+        console.StartOutput();
 
         if (!streams.IsInputTerminal)
         {
@@ -230,7 +251,7 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
     private void Tell(RunEnd end, HostConsole console)
     {
         // The guest may have left the cursor in the middle of a line.
-        if (streams.IsInputTerminal && options.Console == "stdio") streams.Error.WriteLine();
+        if (streams.IsInputTerminal && Place == "stdio") streams.Error.WriteLine();
         if (console.OutputFailure is { } failure) streams.Error.WriteLine($"vmm: the console's output could not be written: {failure.Message}");
         if (end.Sentence(options.Timeout) is { } sentence) streams.Error.WriteLine($"vmm: {sentence}");
     }

@@ -30,6 +30,9 @@ internal sealed record HostStreams
     /// <summary>Hands standard input's terminal to the guest until disposed; null where there is none.</summary>
     public Func<IDisposable?> EnterRawMode { get; init; } = () => null;
 
+    /// <summary>Tells the columns and rows of standard output's terminal, now and whenever they change, until disposed; null where there is none.</summary>
+    public Func<Action<int, int>, IDisposable?> FollowWindowSize { get; init; } = _ => null;
+
     public static HostStreams OfThisProcess() => new()
     {
         OpenInput = OpenStandardInput,
@@ -40,6 +43,7 @@ internal sealed record HostStreams
         IsOutputTerminal = !Console.IsOutputRedirected,
         IsErrorTerminal = !Console.IsErrorRedirected,
         EnterRawMode = RawTerminal.Enter,
+        FollowWindowSize = WindowSize.Follow,
     };
 
     // Console's own stream edits lines and changes the terminal's settings when it reads from one.
