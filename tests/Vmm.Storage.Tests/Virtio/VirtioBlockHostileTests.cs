@@ -1,6 +1,8 @@
 using Vmm.Devices.Storage;
 using Vmm.Devices.Virtio.Block;
 using Vmm.Storage.Tests.Support;
+using Vmm.TestSupport.Storage;
+using Vmm.TestSupport.Virtio;
 using Buffer = Vmm.TestSupport.Virtio.Buffer;
 
 namespace Vmm.Storage.Tests.Virtio;
@@ -149,6 +151,17 @@ public class VirtioBlockHostileTests : IDisposable
         Assert.Equal(0, (await _bench.RequestAsync(Out, 0, new Buffer(Data, 512))).Status);
         Assert.Equal((0, 513u), await _bench.RequestAsync(In, 0, new Buffer(Data + 0x1000, 512, true)));
         Assert.Equal(_bench.Bench.Read(Data, 512), _bench.Bench.Read(Data + 0x1000, 512));
+    }
+
+    [Fact]
+    public void Disk_UnderAttack_Survives() => HostileDriver.Attack(() => new VirtioBlock(new MemoryStore(1 << 20), new VirtioBlockOptions { Queues = 2, Serial = "attacked" }));
+
+    [Fact]
+    public void DiskWhoseStoreAnswersLater_UnderAttack_Survives()
+    {
+        // Answers come from other threads, every eighth is an error.
+        var request = 0;
+        HostileDriver.Attack(() => new VirtioBlock(new FaultyStore(new MemoryStore(1 << 20), _ => new BlockFault { After = Task.Run(static () => { }), Error = Interlocked.Increment(ref request) % 8 == 0 ? new IOException("The disk failed.") : null })));
     }
 
     private async Task UnchangedAsync()
