@@ -52,7 +52,8 @@ internal sealed class SoftwarePartition : IPartition
     public Action<int>? Kicked { get; }
 
     /// <inheritdoc/>
-    public HypervisorCapabilities Capabilities => SoftwareHypervisor.Capabilities;
+    public HypervisorCapabilities Capabilities =>
+        Engine == CpuEngine.Translate && !Clock.IsCounted ? SoftwareHypervisor.Capabilities & ~HypervisorCapabilities.InstructionCount : SoftwareHypervisor.Capabilities;
 
     /// <inheritdoc/>
     public IReadOnlyList<IVcpu> Vcpus { get; }

@@ -93,7 +93,7 @@ internal struct TranslatorState
     public ulong Scratch0, Scratch1;
 
     /// <summary>Functions that translated code calls.</summary>
-    public nint AccessCallback, OperationCallback;
+    public nint AccessCallback, OperationCallback, X87Callback;
 
     /// <summary>A handle of the <see cref="Vcpu"/>, for those functions.</summary>
     public nint Owner;
@@ -109,6 +109,12 @@ internal struct TranslatorState
 
     /// <summary>The MXCSR of C# code.</summary>
     public uint HostMxcsr;
+
+    /// <summary>Zero while the guest's x87 registers are in the host's.</summary>
+    public uint X87Dead;
+
+    /// <summary>Not zero while they are in the XSAVE image (<see cref="VcpuMemory.X87Image"/>) and nowhere else.</summary>
+    public uint X87Saved;
 }
 
 /// <summary>18 slots of 8 bytes; see <see cref="CpuState.Gpr"/>.</summary>

@@ -42,7 +42,7 @@ internal sealed unsafe partial class Vcpu
                 link = -1;
             }
 
-            var code = link >= 0 ? translator.TryLink(link) : 0;
+            var code = link >= 0 ? translator.TryLink(link, _blocks) : 0;
             link = -1;
             if (code == 0) code = translator.Targets.Find(_view, s.Rip);
             if (code == 0)
@@ -63,6 +63,7 @@ internal sealed unsafe partial class Vcpu
             s.Translator.HostFlags = s.Arithmetic | 2;
             var exit = translator.Run(code);
             s.SetArithmetic(s.Translator.HostFlags);
+            if (s.Translator.X87Saved != 0) AbsorbX87();
             ref var site = ref translator.Sites[(int)s.Translator.Site];
             switch (exit)
             {
@@ -76,6 +77,7 @@ internal sealed unsafe partial class Vcpu
                 case ExitKind.Interpret:
                     _current = site.Translation.Block;
                     s.Gpr[17] = site.Translation.Rip;
+                    if (!_counts) s.Budget -= _current->Count - site.Index;
                     // SAFETY: sites hold an index of an op of their block, the closing one included.
                     Execute(ref Unsafe.Add(ref BlockCache.First(_current), site.Index));
                     break;
@@ -92,7 +94,7 @@ internal sealed unsafe partial class Vcpu
         ref var s = ref S;
         var block = _current;
         if (block == _scratch) return 0;
-        var translation = translator.Find(s.Rip, block->Physical, s.Mode, _view);
+        var translation = translator.Find(block, s.Rip, _view);
         if (translation is null)
         {
             if (++block->Heat <= translator.Threshold) return 0;
@@ -148,9 +150,12 @@ internal sealed unsafe partial class Vcpu
             ref var site = ref _translator!.Sites[(int)s.Translator.Site];
             var translation = site.Translation;
             var single = (Block*)site.Single;
+            var x87 = s.Translator.X87Saved != 0;
+            if (x87) AbsorbX87();
             s.SetArithmetic(s.Translator.HostFlags);
             _current = single;
             s.Gpr[17] = translation.Rip;
+            if (!_counts) s.Budget -= single->Count;
             // SAFETY: the block holds the instruction and an op that stops.
             ref var op = ref BlockCache.First(single);
             ref var next = ref ((delegate*<Vcpu, ref Op, ref Op>)op.Handler)(this, ref op);
@@ -162,10 +167,11 @@ internal sealed unsafe partial class Vcpu
             }
 
             s.Translator.HostFlags = s.Arithmetic | 2;
+            if (!_counts) s.Budget += single->Count - 1;
             // Exceptions that LDMXCSR unmasks must not meet the host.
-            if (!translation.Dropped && s.Mode == translation.Block->Mode && (s.Mxcsr & 0x1F80) == 0x1F80) return 0;
+            if (!translation.Dropped && s.Mode == translation.Block->Mode && (s.Mxcsr & 0x1F80) == 0x1F80 && (!x87 || TryExportX87())) return 0;
             s.Rip = RipAfter(ref op);
-            s.Budget += single->Count - 1;
+            if (_counts) s.Budget += single->Count - 1;
             return ExitKind.Done;
         }
         catch (Exception e)

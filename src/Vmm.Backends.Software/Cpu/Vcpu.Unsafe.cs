@@ -36,6 +36,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll());
         _builder = new BlockBuilder(model);
         if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
+        _counts = _translator is null || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;
         ResetMsrs();
@@ -71,8 +72,12 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     /// <summary>Drops decoded code of a physical page. On this processor's thread, or while it does not run.</summary>
     public void DropCode(ulong gpa)
     {
+        if (_translator is { } translator)
+        {
+            for (var block = _blocks.FirstInPage(gpa); block != null; block = block->PageNext) translator.Drop(block);
+        }
+
         _blocks.DropPage(gpa);
-        _translator?.DropPage(gpa);
     }
 
     /// <summary>Makes writes to a host page take the slow path again; zero for all pages.</summary>

@@ -13,6 +13,9 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>Bytes from the base register of translated code to the state.</summary>
     public const int StateOffset = 32;
 
+    /// <summary>Bytes from the base register to an XSAVE image of the x87 unit.</summary>
+    public const int X87ImageOffset = 3456;
+
     /// <summary>Bytes from the base register to the TLBs.</summary>
     public const int TlbOffset = 4096;
 
@@ -29,7 +32,7 @@ internal sealed unsafe class VcpuMemory : IDisposable
         // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to TotalBytes.
         _start = (byte*)NativeMemory.AlignedAlloc(TotalBytes, 4096);
         Base = _start + StackBytes;
-        NativeMemory.Clear(Base, (nuint)(StateOffset + sizeof(CpuState)));
+        NativeMemory.Clear(Base, TlbOffset);
     }
 
     /// <summary>What the base register of translated code holds.</summary>
@@ -37,6 +40,10 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     /// <summary>The state.</summary>
     public CpuState* State => (CpuState*)(Base + StateOffset);
+
+    /// <summary>The legacy area and header of XSAVE, where translated code leaves and finds the x87 registers.</summary>
+    // SAFETY: the state ends before it, and the TLBs begin behind it.
+    public Span<byte> X87Image => new(Base + X87ImageOffset, 576);
 
     /// <summary>The software TLBs.</summary>
     public byte* Tlb => Base + TlbOffset;

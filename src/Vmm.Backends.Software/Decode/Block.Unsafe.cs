@@ -26,4 +26,7 @@ internal unsafe struct Block
 
     /// <summary>How often the interpreter has run it, until it is translated.</summary>
     public int Heat;
+
+    /// <summary>The first of its translations, by the translator's number; zero for none.</summary>
+    public int Translation;
 }

@@ -14,12 +14,14 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Entries of the cache by linear address.</summary>
     public const int JumpSize = 8192;
 
+    private const int RecentSize = 8192;
     private const int ChunkSize = 1 << 20;
     private const int MaximumChunks = 64;
 
     private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly Dictionary<ulong, nint> _pages = [];
     private readonly List<nint> _chunks = [];
+    private readonly nint[] _recent = new nint[RecentSize];
     private readonly nint _stale;
     private int _used = ChunkSize;
     private JumpEntry* _jumps;
@@ -28,7 +30,7 @@ internal sealed unsafe class BlockCache : IDisposable
     private bool _jumpsUsed = true;
 
     /// <param name="stale">The handler that leaves a stale block.</param>
-    /// <param name="cleared">Called when all blocks are gone.</param>
+    /// <param name="cleared">Called before all blocks go.</param>
     public BlockCache(nint stale, Action cleared)
     {
         (_stale, _cleared) = (stale, cleared);
@@ -48,7 +50,19 @@ internal sealed unsafe class BlockCache : IDisposable
     public static ref Op First(Block* block) => ref Unsafe.AsRef<Op>(block + 1);
 
     /// <summary>Finds a block, or null.</summary>
-    public Block* Find(ulong gpa, uint mode) => _blocks.TryGetValue(Key(gpa, mode), out var block) ? (Block*)block : null;
+    public Block* Find(ulong gpa, uint mode)
+    {
+        // In front of the dictionary, which every switch of address spaces would otherwise have asked for the whole working set.
+        ref var recent = ref Recent(gpa);
+        var block = (Block*)recent;
+        if (block != null && block->Physical == gpa && block->Mode == mode) return block;
+        if (!_blocks.TryGetValue(Key(gpa, mode), out var found)) return null;
+        recent = found;
+        return (Block*)found;
+    }
+
+    /// <summary>The first block that starts in a physical page, or null.</summary>
+    public Block* FirstInPage(ulong gpa) => _pages.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
 
     /// <summary>Keeps a block. Everything else may be dropped first, so no block may be in use.</summary>
     public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops)
@@ -68,7 +82,7 @@ internal sealed unsafe class BlockCache : IDisposable
         *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length };
         ops.CopyTo(new Span<Op>(block + 1, ops.Length));
         _pages[gpa >> 12] = (nint)block;
-        _blocks[Key(gpa, mode)] = (nint)block;
+        Recent(gpa) = _blocks[Key(gpa, mode)] = (nint)block;
         return block;
     }
 
@@ -79,6 +93,7 @@ internal sealed unsafe class BlockCache : IDisposable
         for (var block = (Block*)first; block != null; block = block->PageNext)
         {
             _blocks.Remove(Key(block->Physical, block->Mode));
+            if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
             foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
         }
     }
@@ -101,13 +116,14 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Drops everything. No block may be in use.</summary>
     public void Clear()
     {
+        _cleared();
+        Array.Clear(_recent);
         _blocks.Clear();
         _pages.Clear();
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
         _used = ChunkSize;
         ClearJumps();
-        _cleared();
     }
 
     public void Dispose()
@@ -116,6 +132,8 @@ internal sealed unsafe class BlockCache : IDisposable
         NativeMemory.AlignedFree(_jumps);
         _jumps = null;
     }
+
+    private ref nint Recent(ulong gpa) => ref _recent[(gpa ^ gpa >> 13) & (RecentSize - 1)];
 
     private static ulong Key(ulong gpa, uint mode) => (gpa << Cpu.CpuMode.Bits) | mode;
 

@@ -22,7 +22,11 @@ internal sealed unsafe class Tlb
 
     private const int JournalSize = 512;
 
+    private const int FetchSize = 256;
+
     private readonly byte* _memory;
+    private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
+    private ulong _fetchEpoch = 1, _globalFetchEpoch = 1;
     private readonly TlbEntry*[] _journal = new TlbEntry*[JournalSize];
     private int _journaled;
 
@@ -59,9 +63,23 @@ internal sealed unsafe class Tlb
         }
     }
 
+    /// <summary>The physical address that code is fetched from with a privilege, if that was filled in before.</summary>
+    public bool TryFetch(bool user, ulong linear, out ulong gpa, out bool global)
+    {
+        ref var entry = ref _fetches[FetchSlot(user, linear)];
+        (gpa, global) = (entry.Page | (linear & 0xFFF), entry.Global);
+        return entry.Key == FetchKey(user, linear) && entry.Epoch == (entry.Global ? _globalFetchEpoch : _fetchEpoch);
+    }
+
+    /// <summary>Adds a translation for fetches.</summary>
+    public void FillFetch(bool user, ulong linear, ulong gpa, bool global) =>
+        _fetches[FetchSlot(user, linear)] = new FetchEntry { Key = FetchKey(user, linear), Page = gpa & ~0xFFFUL, Global = global, Epoch = global ? _globalFetchEpoch : _fetchEpoch };
+
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
+        _fetchEpoch++;
+        _globalFetchEpoch++;
         for (var array = 0; array < Sets * 2; array++) Empty((TlbEntry*)(_memory + array * ArrayBytes));
         _journaled = 0;
     }
@@ -69,6 +87,7 @@ internal sealed unsafe class Tlb
     /// <summary>Drops what is not global, at the cost of what was filled since the last time.</summary>
     public void FlushNonGlobal()
     {
+        _fetchEpoch++;
         if (_journaled > JournalSize)
         {
             FlushAll();
@@ -87,6 +106,8 @@ internal sealed unsafe class Tlb
             var entry = (TlbEntry*)(_memory + array * ArrayBytes) + Slot(linear);
             if (entry->Covers(linear & ~0xFFFUL, 0)) Drop(entry);
         }
+
+        _fetches[FetchSlot(false, linear)].Key = _fetches[FetchSlot(true, linear)].Key = 0;
     }
 
     /// <summary>Drops write entries that lead to one host page (its code was decoded, or it must be logged again); zero means all.</summary>
@@ -106,6 +127,17 @@ internal sealed unsafe class Tlb
                 if (entries[i].Negated - (ulong)entries[i].Addend == 0 - (ulong)hostPage) Drop(entries + i);
             }
         }
+    }
+
+    // Never zero, which is the key of an empty entry.
+    private static ulong FetchKey(bool user, ulong linear) => (linear & ~0xFFFUL) | (user ? 3UL : 1);
+
+    private static int FetchSlot(bool user, ulong linear) => (int)((linear >> 12) + (user ? FetchSize / 2u : 0)) & (FetchSize - 1);
+
+    private struct FetchEntry
+    {
+        public ulong Key, Page, Epoch;
+        public bool Global;
     }
 
     // An empty slot holds a page that is looked up neither there nor in the slot before (an access may reach into the next page).

@@ -22,12 +22,11 @@ internal sealed unsafe partial class BlockTranslator
             case Code.Jmp_rm64:
                 EmitTarget(instruction);
                 EmitFindTarget();
-                _e.JumpIndexed(TargetCache.KeyOffset(_t.View, TargetCache.Size));
+                _e.JumpTo(R15);
                 return false;
             case Code.Call_rm64:
                 EmitTarget(instruction);
                 EmitFindTarget();
-                _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, TargetCache.Size));
                 _e.Store(StateLayout.Scratch0, R15);
                 EmitPushCheck();
                 EmitStoreFoundConstant(_next);
@@ -40,7 +39,7 @@ internal sealed unsafe partial class BlockTranslator
                 EmitLoadFound(Linear);
                 EmitFindTarget();
                 _e.Lea(s_stack, s_stack, -1, 1, 8 + (instruction.Code == Code.Retnq ? 0 : instruction.Immediate16));
-                _e.JumpIndexed(TargetCache.KeyOffset(_t.View, TargetCache.Size));
+                _e.JumpTo(R15);
                 return false;
         }
 
@@ -98,7 +97,7 @@ internal sealed unsafe partial class BlockTranslator
         var hit = _e.IfZero();
         AddExit(_e.Jump(), target, linked: false);
         _e.Bind(hit);
-        _e.JumpPlace(place + TargetCache.Size * 8);
+        _e.JumpPlace(place + 8);
     }
 
     private void AddExit(int operand, ulong target, bool linked) =>
@@ -119,16 +118,18 @@ internal sealed unsafe partial class BlockTranslator
         EmitLoadFound(Linear);
     }
 
-    // The target in R14 must be known, or the interpreter does the branch. Leaves its index in RCX.
+    // The target in R14 must be known, or the interpreter does the branch. Leaves its code in R15.
     private void EmitFindTarget()
     {
-        _e.Extract(Rcx, Linear, StateLayout.TargetMask);
-        _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, 0));
-        _e.Lea(Rcx, R15, Linear, 1, 0);
+        _e.RotateRight(Rcx, Linear, TargetCache.HashRotation);
+        _e.Lea(Rcx, Rcx, Linear, 1, 0);
+        _e.Deposit(Rcx, Rcx, StateLayout.TargetMask);
+        _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, 0) + 8);
+        _e.LoadIndexed(Rcx, TargetCache.KeyOffset(_t.View, 0));
+        _e.Lea(Rcx, Rcx, Linear, 1, 0);
         var hit = _e.IfZero();
         _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
         _e.Bind(hit);
-        _e.Extract(Rcx, Linear, StateLayout.TargetMask);
     }
 
     private bool SamePage(ulong target) => (target ^ _t.Rip) >> 12 == 0;

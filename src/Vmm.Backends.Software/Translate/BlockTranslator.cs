@@ -24,6 +24,8 @@ internal sealed unsafe partial class BlockTranslator
     private readonly InstructionInfoFactory _information = new();
     private readonly bool _counted;
     private readonly bool _single;
+    private readonly Instruction[] _instructions = new Instruction[BlockBuilder.MaximumCount];
+    private readonly RelocatableKind[] _kinds = new RelocatableKind[BlockBuilder.MaximumCount + 1];
     private readonly List<(int Operand, int Site, int Retry)> _misses = [];
     private readonly List<(int Operand, int Site)> _exits = [];
     private Translation _t = null!;
@@ -57,14 +59,12 @@ internal sealed unsafe partial class BlockTranslator
         _mode = block->Mode;
         _source.Set(code);
         _decoder.IP = rip;
-        var vectors = UsesVectors(block->Count);
-        _source.Set(code);
-        _decoder.IP = rip;
-        EmitPrologue(vectors);
+        var (vectors, x87) = Decode(block->Count);
+        EmitPrologue(vectors, x87);
         var open = true;
         for (_index = 0; _index < block->Count; _index++)
         {
-            _decoder.Decode(out var instruction);
+            ref var instruction = ref _instructions[_index];
             // SAFETY: the block has Count ops, and one closing op behind them.
             ref var op = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), _index);
             if (op.Handler != ControlOps.Undefined && (instruction.Length != op.Length || instruction.IP - rip != op.Offset)) return null;
@@ -84,19 +84,23 @@ internal sealed unsafe partial class BlockTranslator
         return _t;
     }
 
-    private bool UsesVectors(int count)
+    // All instructions, and whether any will be done by the host's vector or x87 unit.
+    private (bool Vectors, bool X87) Decode(int count)
     {
-        var uses = false;
+        var (vectors, x87) = (false, false);
         for (var i = 0; i < count; i++)
         {
-            _decoder.Decode(out var instruction);
-            uses |= Relocatable.Classify(instruction, _mode) == RelocatableKind.Vector;
+            _decoder.Decode(out _instructions[i]);
+            _kinds[i] = Relocatable.Classify(_instructions[i], _mode);
+            vectors |= _kinds[i] == RelocatableKind.Vector;
+            x87 |= _kinds[i] == RelocatableKind.X87;
         }
 
-        return uses;
+        _kinds[count] = RelocatableKind.No;
+        return (vectors, x87);
     }
 
-    private void EmitPrologue(bool vectors)
+    private void EmitPrologue(bool vectors, bool x87)
     {
         _t.Entry = _e.At;
         _e.Load32(Rcx, StateLayout.Events);
@@ -115,14 +119,24 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _t.Body = _counted ? _t.Entry : _e.At;
-        _e.Load(R14, StateLayout.Budget);
-        _e.Lea(R14, R14, -1, 1, -_t.Block->Count);
-        _e.Store(StateLayout.Budget, R14);
-        if (!vectors) return;
-        _e.Load32(Rcx, StateLayout.VectorDead);
+        if (_counted)
+        {
+            _e.Load(R14, StateLayout.Budget);
+            _e.Lea(R14, R14, -1, 1, -_t.Block->Count);
+            _e.Store(StateLayout.Budget, R14);
+        }
+
+        if (vectors) EmitLoad(StateLayout.VectorDead, _stubs.LoadVector);
+        if (x87) EmitLoad(StateLayout.X87Dead, _stubs.LoadX87);
+    }
+
+    // Registers that are not yet in the host's go there.
+    private void EmitLoad(int dead, int stub)
+    {
+        _e.Load32(Rcx, dead);
         var live = _e.IfZero();
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
-        _e.Call(_stubs.LoadVector);
+        _e.Call(stub);
         _e.Bind(live);
     }
 
@@ -132,11 +146,14 @@ internal sealed unsafe partial class BlockTranslator
         if (op.Handler == ControlOps.Undefined) return EmitInterpret();
         var start = _e.At;
         var misses = _misses.Count;
-        switch (Relocatable.Classify(instruction, _mode))
+        switch (_kinds[_index])
         {
             case RelocatableKind.Nothing: return true;
             case RelocatableKind.Integer or RelocatableKind.Vector:
                 if (TryRelocate(ref instruction)) return true;
+                break;
+            case RelocatableKind.X87:
+                if (TryEmitX87(ref instruction, ref op)) return true;
                 break;
             case RelocatableKind.Stack:
                 if (TryEmitStack(instruction)) return true;

@@ -14,5 +14,9 @@ internal static class Callbacks
     [UnmanagedCallersOnly]
     public static int Operation(nint owner) => (int)Processor(owner).ServeOperation();
 
+    /// <summary>A block with x87 instructions begins while their registers are in the state.</summary>
+    [UnmanagedCallersOnly]
+    public static int X87(nint owner) => (int)Processor(owner).ServeX87();
+
     private static Vcpu Processor(nint owner) => (Vcpu)GCHandle.FromIntPtr(owner).Target!;
 }

@@ -88,6 +88,21 @@ internal sealed unsafe class Emitter : CodeWriter
 
     public void Store32(int place, int from) => Operation(false, 0x89, from, place);
 
+    /// <summary>Loads 16 bits into one of the lower registers, zero-extended.</summary>
+    public void Load16(int to, int place)
+    {
+        WriteByte(0x0F);
+        WriteByte(0xB7);
+        Stacked(to, place);
+    }
+
+    /// <summary>Stores 16 bits of one of the lower registers.</summary>
+    public void Store16(int place, int from)
+    {
+        WriteByte(0x66);
+        Operation(false, 0x89, from, place);
+    }
+
     /// <summary>Stores a constant of 32 bits.</summary>
     public void StoreConstant32(int place, int value)
     {
@@ -137,13 +152,12 @@ internal sealed unsafe class Emitter : CodeWriter
         Int(place);
     }
 
-    /// <summary>Jumps to what <c>base register + 8 * RCX + place</c> holds.</summary>
-    public void JumpIndexed(int place)
+    /// <summary>Jumps to an address in one of R8 to R15.</summary>
+    public void JumpTo(int register)
     {
+        WriteByte(0x41);
         WriteByte(0xFF);
-        WriteByte(0x80 | 4 << 3 | 4);
-        WriteByte(3 << 6 | Rcx << 3 | Rsp);
-        Int(place);
+        WriteByte((byte)(0xE0 | (register & 7)));
     }
 
     /// <summary>Jumps to what a place holds.</summary>
@@ -154,11 +168,28 @@ internal sealed unsafe class Emitter : CodeWriter
     }
 
     /// <summary>Gathers the bits that a mask in the state names.</summary>
-    public void Extract(int to, int from, int place)
+    public void Extract(int to, int from, int place) => BitField(2, to, from, place);
+
+    /// <summary>Spreads low bits over the bits that a mask in the state names.</summary>
+    public void Deposit(int to, int from, int place) => BitField(3, to, from, place);
+
+    /// <summary>RORX.</summary>
+    public void RotateRight(int to, int from, int count)
+    {
+        WriteByte(0xC4);
+        WriteByte((byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3));
+        WriteByte(0xFB);
+        WriteByte(0xF0);
+        WriteByte((byte)(0xC0 | (to & 7) << 3 | (from & 7)));
+        WriteByte((byte)count);
+    }
+
+    // PEXT (prefix 2) or PDEP (3) with a mask in the state.
+    private void BitField(int prefix, int to, int from, int place)
     {
         WriteByte(0xC4);
         WriteByte((byte)((to < 8 ? 0x80 : 0) | 0x40 | 0x20 | 2));
-        WriteByte((byte)(0x80 | (~from & 15) << 3 | 2));
+        WriteByte((byte)(0x80 | (~from & 15) << 3 | prefix));
         WriteByte(0xF5);
         Stacked(to, place);
     }

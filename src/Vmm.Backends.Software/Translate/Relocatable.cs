@@ -32,6 +32,18 @@ internal static class Relocatable
                 or Mnemonic.Crc32 or Mnemonic.Clc or Mnemonic.Stc or Mnemonic.Cmc or Mnemonic.Lahf or Mnemonic.Sahf or Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence or Mnemonic.Movnti:
                 return HostHas(instruction) ? RelocatableKind.Integer : RelocatableKind.No;
             case Mnemonic.Movbe: return RelocatableKind.No;
+            // Not those whose last bits or steps differ between processors, nor those that may unmask exceptions.
+            case Mnemonic.Fadd or Mnemonic.Fiadd or Mnemonic.Faddp or Mnemonic.Fsub or Mnemonic.Fisub or Mnemonic.Fsubp or Mnemonic.Fsubr or Mnemonic.Fisubr or Mnemonic.Fsubrp
+                or Mnemonic.Fmul or Mnemonic.Fimul or Mnemonic.Fmulp or Mnemonic.Fdiv or Mnemonic.Fidiv or Mnemonic.Fdivp or Mnemonic.Fdivr or Mnemonic.Fidivr or Mnemonic.Fdivrp
+                or Mnemonic.Fabs or Mnemonic.Fchs or Mnemonic.Fsqrt or Mnemonic.Frndint or Mnemonic.Fscale or Mnemonic.Fxtract
+                or Mnemonic.Fld or Mnemonic.Fild or Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp
+                or Mnemonic.Fld1 or Mnemonic.Fldl2t or Mnemonic.Fldl2e or Mnemonic.Fldpi or Mnemonic.Fldlg2 or Mnemonic.Fldln2 or Mnemonic.Fldz
+                or Mnemonic.Fcom or Mnemonic.Fcomp or Mnemonic.Fcompp or Mnemonic.Ficom or Mnemonic.Ficomp or Mnemonic.Fucom or Mnemonic.Fucomp or Mnemonic.Fucompp
+                or Mnemonic.Fcomi or Mnemonic.Fcomip or Mnemonic.Fucomi or Mnemonic.Fucomip or Mnemonic.Ftst or Mnemonic.Fxam or Mnemonic.Fxch
+                or Mnemonic.Fcmovb or Mnemonic.Fcmove or Mnemonic.Fcmovbe or Mnemonic.Fcmovu or Mnemonic.Fcmovnb or Mnemonic.Fcmovne or Mnemonic.Fcmovnbe or Mnemonic.Fcmovnu
+                or Mnemonic.Fincstp or Mnemonic.Fdecstp or Mnemonic.Ffree or Mnemonic.Fnstsw or Mnemonic.Fnstcw or Mnemonic.Wait:
+                // With CR0.EM and TS clear they run; the mode says so for SSE.
+                return (mode & CpuMode.Sse) != 0 ? RelocatableKind.X87 : RelocatableKind.No;
         }
 
         if (instruction.FlowControl == FlowControl.ConditionalBranch) return RelocatableKind.Branch;

@@ -15,6 +15,9 @@ internal enum RelocatableKind
     /// <summary>The host does it on vector registers.</summary>
     Vector,
 
+    /// <summary>The host's x87 unit does it.</summary>
+    X87,
+
     /// <summary>It works on the stack, or is LEA.</summary>
     Stack,
 

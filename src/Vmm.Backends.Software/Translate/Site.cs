@@ -20,6 +20,9 @@ internal struct Site
     /// <summary>For a branch: where it leads while it is not linked.</summary>
     public int Stub;
 
+    /// <summary>For a linked branch: the next site that leads to the same target; else -1.</summary>
+    public int NextIncoming;
+
     /// <summary>For a branch: whether it goes backwards, so that the target must look for events.</summary>
     public bool Backward;
 

@@ -14,7 +14,7 @@ internal static unsafe class StateLayout
     /// <summary>The same, for an access that must also be aligned to 16 bytes.</summary>
     public const int AlignedMask = 16;
 
-    /// <summary>The mask that extracts an index of the target cache.</summary>
+    /// <summary>The mask that makes of a hash the double of an index of the target cache.</summary>
     public const int TargetMask = 24;
 
     public static readonly int Rip = At(s => (byte*)&s->Rip);
@@ -31,6 +31,13 @@ internal static unsafe class StateLayout
     public static readonly int Scratch0 = At(s => (byte*)&s->Translator.Scratch0);
     public static readonly int AccessCallback = At(s => (byte*)&s->Translator.AccessCallback);
     public static readonly int OperationCallback = At(s => (byte*)&s->Translator.OperationCallback);
+    public static readonly int X87Callback = At(s => (byte*)&s->Translator.X87Callback);
+    public static readonly int X87Dead = At(s => (byte*)&s->Translator.X87Dead);
+    public static readonly int X87Saved = At(s => (byte*)&s->Translator.X87Saved);
+    public static readonly int X87Ip = At(s => (byte*)&s->X87.LastIp);
+    public static readonly int X87Dp = At(s => (byte*)&s->X87.LastDp);
+    public static readonly int X87Cs = At(s => (byte*)&s->X87.LastCs);
+    public static readonly int X87Ds = At(s => (byte*)&s->X87.LastDs);
     public static readonly int Owner = At(s => (byte*)&s->Translator.Owner);
     public static readonly int VectorMask = At(s => (byte*)&s->Translator.VectorMask);
     public static readonly int Aligned32Mask = At(s => (byte*)&s->Translator.Aligned32Mask);
@@ -39,6 +46,9 @@ internal static unsafe class StateLayout
 
     /// <summary>The base of FS (4) or GS (5).</summary>
     public static int SegmentBase(int segment) => s_firstBase + segment * sizeof(Vmm.Core.X86.SegmentState);
+
+    /// <summary>The selector of a segment register, which follows its base and limit.</summary>
+    public static int Selector(int segment) => SegmentBase(segment) + 12;
 
     // The base is a segment's first field.
     private static readonly int s_firstBase = At(s => (byte*)&s->Seg);

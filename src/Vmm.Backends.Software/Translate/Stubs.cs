@@ -11,18 +11,21 @@ internal sealed class Stubs
 {
     private readonly Emitter _e;
     private readonly int _save;
+    private readonly int _saveX87;
     private readonly bool _windows = OperatingSystem.IsWindows();
 
     public Stubs(Emitter e)
     {
         _e = e;
         _save = EmitSaveVector();
+        _saveX87 = EmitSaveX87();
         Enter = EmitEnter();
         Link = EmitLeave(ExitKind.Link);
         Interpret = EmitLeave(ExitKind.Interpret);
         Event = EmitLeave(ExitKind.Event);
-        Access = EmitCall(StateLayout.AccessCallback);
-        Operation = EmitCall(StateLayout.OperationCallback);
+        Access = EmitCall(StateLayout.AccessCallback, loadsX87: false);
+        Operation = EmitCall(StateLayout.OperationCallback, loadsX87: false);
+        LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true);
         LoadVector = EmitLoadVector();
     }
 
@@ -46,6 +49,9 @@ internal sealed class Stubs
 
     /// <summary>Called with a site in ECX at the start of a block with vector instructions when the registers are in the state.</summary>
     public int LoadVector { get; }
+
+    /// <summary>Called with a site in ECX at the start of a block with x87 instructions when the registers are in the state.</summary>
+    public int LoadX87 { get; }
 
     private int EmitEnter()
     {
@@ -81,9 +87,7 @@ internal sealed class Stubs
         _e.Store32(StateLayout.Site, Rcx);
         StoreRegisters();
         StoreFlags();
-        var live = IfVectorDead();
-        SaveVector();
-        _e.Bind(live);
+        SaveLive();
         Return((int)kind);
         return start;
     }
@@ -108,7 +112,7 @@ internal sealed class Stubs
         _e.Bytes([0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3]);
     }
 
-    private int EmitCall(int callback)
+    private int EmitCall(int callback, bool loadsX87)
     {
         var start = _e.At;
         _e.Lea(Rsp, Rsp, -1, 1, 8);
@@ -119,9 +123,8 @@ internal sealed class Stubs
         StoreRegisters();
         StoreFlags();
         _e.Load32(R12, StateLayout.VectorDead);
-        var dead = IfVectorDead();
-        SaveVector();
-        _e.Bind(dead);
+        _e.Load32(R13, StateLayout.X87Dead);
+        SaveLive();
         _e.Load(_windows ? Rcx : Rdi, StateLayout.Owner);
         _e.Move(Rbx, Rsp);
         _e.Load(Rsp, StateLayout.HostStack);
@@ -132,13 +135,21 @@ internal sealed class Stubs
         var resume = _e.IfZero();
         Return(-1);
         _e.Bind(resume);
-        // The vector registers go back where they were: the rest of the block counts on them.
-        _e.Move(Rcx, R12);
-        var wasLive = _e.IfZero();
-        var over = _e.Jump();
-        _e.Bind(wasLive);
+        // The registers go back where they were: the rest of the block counts on them.
+        var over = UnlessZero(R12);
         RestoreVector(0);
         _e.Land(over);
+        if (loadsX87)
+        {
+            RestoreX87();
+        }
+        else
+        {
+            over = UnlessZero(R13);
+            RestoreX87();
+            _e.Land(over);
+        }
+
         LoadFlags();
         LoadRegisters();
         _e.Load(R14, StateLayout.Linear);
@@ -163,19 +174,57 @@ internal sealed class Stubs
         return start;
     }
 
-    private int IfVectorDead()
+    // What of the vector and x87 registers is in the host's goes to the state and to the image.
+    private void SaveLive()
     {
-        // RCX is zero while the registers are live, so the branch skips a jump over the code that saves them.
-        _e.Load32(Rcx, StateLayout.VectorDead);
-        var live = _e.IfZero();
-        _e.WriteByte(0xEB);
-        _e.WriteByte(0);
-        var dead = _e.At;
-        _e.Bind(live);
-        return dead;
+        foreach (var (dead, save) in new[] { (StateLayout.VectorDead, _save), (StateLayout.X87Dead, _saveX87) })
+        {
+            _e.Load32(Rcx, dead);
+            var over = UnlessZero(Rcx);
+            _e.Call(save);
+            _e.Land(over);
+        }
     }
 
-    private void SaveVector() => _e.Call(_save);
+    // A jump, to be landed, unless a register is zero.
+    private int UnlessZero(int register)
+    {
+        _e.Move(Rcx, register);
+        var zero = _e.IfZero();
+        var over = _e.Jump();
+        _e.Bind(zero);
+        return over;
+    }
+
+    // Called, so the base register is eight bytes low; guest RAX and RDX are in the state. C# code gets the unit as the ABI has it.
+    private int EmitSaveX87()
+    {
+        var start = _e.At;
+        SelectX87();
+        _e.Bytes([0x48, 0x0F, 0xAE]); // xsave64
+        _e.Stacked(4, VcpuMemory.X87ImageOffset + 8);
+        _e.Bytes([0xDB, 0xE3]); // fninit
+        _e.StoreConstant32(StateLayout.X87Dead + 8, 1);
+        _e.StoreConstant32(StateLayout.X87Saved + 8, 1);
+        _e.WriteByte(0xC3);
+        return start;
+    }
+
+    private void RestoreX87()
+    {
+        SelectX87();
+        _e.Bytes([0x48, 0x0F, 0xAE]); // xrstor64
+        _e.Stacked(5, VcpuMemory.X87ImageOffset);
+        _e.StoreConstant32(StateLayout.X87Dead, 0);
+        _e.StoreConstant32(StateLayout.X87Saved, 0);
+    }
+
+    // EDX:EAX names the component of XSAVE and XRSTOR.
+    private void SelectX87()
+    {
+        _e.Constant(Rax, 1);
+        _e.Constant(Rdx, 0);
+    }
 
     // Called, so the base register is eight bytes low.
     private int EmitSaveVector()

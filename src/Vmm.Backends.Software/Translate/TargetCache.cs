@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vmm.Backends.Software.Cpu;
 
 namespace Vmm.Backends.Software.Translate;
@@ -10,20 +11,23 @@ namespace Vmm.Backends.Software.Translate;
 internal sealed unsafe class TargetCache
 {
     /// <summary>Entries of one view.</summary>
-    public const int Size = 4096;
+    public const int Size = 8192;
 
-    /// <summary>Bytes of one view: keys, and code addresses behind them.</summary>
+    /// <summary>Bytes of one view: entries of a key and the code's address.</summary>
     public const int Bytes = Size * 16;
 
     /// <summary>Supervisor, supervisor with AC set, user: the sets of <see cref="Mmu.Tlb"/>.</summary>
     public const int Views = 3;
 
-    private const int JournalSize = 1024;
+    /// <summary>What is added to an address before its low bits are taken: functions start at multiples of 16, pages are alike.</summary>
+    public const int HashRotation = 10;
+
+    private const int JournalSize = 4096;
 
     private readonly VcpuMemory _memory;
     private readonly ushort[] _journal = new ushort[JournalSize];
     private readonly bool[] _used = new bool[Views];
-    private ulong _pages;
+    private readonly PageFilter _globalPages = new(), _otherPages = new();
     private int _journaled;
 
     public TargetCache(VcpuMemory memory)
@@ -32,29 +36,27 @@ internal sealed unsafe class TargetCache
         for (var view = 0; view < Views; view++) Empty(view);
     }
 
-    /// <summary>The entry an address is looked up in: its low bits.</summary>
-    public static int Slot(ulong rip) => (int)(rip & (Size - 1));
+    /// <summary>The entry an address is looked up in.</summary>
+    public static int Slot(ulong rip) => (int)((rip + BitOperations.RotateRight(rip, HashRotation)) & (Size - 1));
 
-    /// <summary>Bytes from the base register to a key; its code address is <c>8 * Size</c> further.</summary>
-    public static int KeyOffset(int view, int slot) => VcpuMemory.TargetsOffset + view * Bytes + slot * 8;
+    /// <summary>Bytes from the base register to a key; its code address is 8 further.</summary>
+    public static int KeyOffset(int view, int slot) => VcpuMemory.TargetsOffset + view * Bytes + slot * 16;
 
     /// <summary>The code of a target, or zero.</summary>
     public nint Find(int view, ulong rip)
     {
-        // SAFETY: Slot is below Size, and the memory has Size keys and Size addresses for each view.
-        var key = (ulong*)_memory.Targets(view) + Slot(rip);
-        return *key + rip == 0 ? (nint)key[Size] : 0;
+        var entry = Entry(view, Slot(rip));
+        return entry[0] + rip == 0 ? (nint)entry[1] : 0;
     }
 
     public void Fill(int view, ulong rip, nint code, bool global)
     {
-        var key = (ulong*)_memory.Targets(view) + Slot(rip);
-        *key = 0 - rip;
-        key[Size] = (ulong)code;
+        var entry = Entry(view, Slot(rip));
+        (entry[0], entry[1]) = (0 - rip, (ulong)code);
         _used[view] = true;
-        _pages |= PageBit(rip);
+        (global ? _globalPages : _otherPages).Add(rip);
         if (global) return;
-        if (_journaled < JournalSize) _journal[_journaled] = (ushort)(view << 12 | Slot(rip));
+        if (_journaled < JournalSize) _journal[_journaled] = (ushort)(view * Size + Slot(rip));
         _journaled++;
     }
 
@@ -67,14 +69,13 @@ internal sealed unsafe class TargetCache
     /// <summary>Forgets targets in one linear page.</summary>
     public void DropPage(ulong linear)
     {
-        if ((_pages & PageBit(linear)) == 0) return;
+        if (!_globalPages.MayHave(linear) && !_otherPages.MayHave(linear)) return;
         for (var view = 0; view < Views; view++)
         {
             if (!_used[view]) continue;
-            var keys = (ulong*)_memory.Targets(view);
             for (var slot = 0; slot < Size; slot++)
             {
-                if (((0 - keys[slot]) ^ linear) >> 12 == 0) Clear(view, slot);
+                if (((0 - *Entry(view, slot)) ^ linear) >> 12 == 0) Clear(view, slot);
             }
         }
     }
@@ -87,7 +88,8 @@ internal sealed unsafe class TargetCache
         }
 
         _journaled = 0;
-        _pages = 0;
+        _globalPages.Clear();
+        _otherPages.Clear();
     }
 
     public void FlushNonGlobal()
@@ -98,20 +100,35 @@ internal sealed unsafe class TargetCache
             return;
         }
 
-        for (var i = 0; i < _journaled; i++) Clear(_journal[i] >> 12, _journal[i] & (Size - 1));
+        for (var i = 0; i < _journaled; i++) Clear(_journal[i] / Size, _journal[i] % Size);
+        if (_journaled != 0) _otherPages.Clear();
         _journaled = 0;
     }
 
-    private static ulong PageBit(ulong linear) => 1UL << (int)(linear >> 12 & 63);
+    // SAFETY: views are below Views and slots below Size, for which the memory has room.
+    private ulong* Entry(int view, int slot) => (ulong*)_memory.Targets(view) + slot * 2;
 
     // An empty slot holds an address that is looked up elsewhere.
-    private void Clear(int view, int slot) => ((ulong*)_memory.Targets(view))[slot] = slot == 0 ? ulong.MaxValue : 0;
+    private void Clear(int view, int slot) => *Entry(view, slot) = slot == 0 ? ulong.MaxValue : 0;
 
     private void Empty(int view)
     {
-        var keys = (ulong*)_memory.Targets(view);
-        new Span<ulong>(keys, Size).Clear();
-        keys[0] = ulong.MaxValue;
+        new Span<byte>(_memory.Targets(view), Bytes).Clear();
+        Clear(view, 0);
         _used[view] = false;
+    }
+
+    /// <summary>Pages that may have targets: most INVLPGs are of pages that never held code.</summary>
+    private sealed class PageFilter
+    {
+        private readonly ulong[] _bits = new ulong[128];
+
+        public void Add(ulong linear) => _bits[Word(linear)] |= 1UL << (int)(linear >> 12 & 63);
+
+        public bool MayHave(ulong linear) => (_bits[Word(linear)] >> (int)(linear >> 12 & 63) & 1) != 0;
+
+        public void Clear() => Array.Clear(_bits);
+
+        private static int Word(ulong linear) => (int)((linear >> 18 ^ linear >> 25) & 127);
     }
 }

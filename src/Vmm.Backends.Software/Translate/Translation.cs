@@ -20,8 +20,11 @@ internal sealed unsafe class Translation
     /// <summary>Offset of the code behind that look: entered by forward branches.</summary>
     public int Body { get; set; }
 
-    /// <summary>Sites of other blocks whose branches are linked to this one.</summary>
-    public List<int> Incoming { get; } = [];
+    /// <summary>The next translation of the same block; zero for none.</summary>
+    public int Next { get; set; }
+
+    /// <summary>The first site whose branch is linked to this one; -1 for none.</summary>
+    public int Incoming { get; set; } = -1;
 
     /// <summary>Its guest code has changed.</summary>
     public bool Dropped { get; set; }

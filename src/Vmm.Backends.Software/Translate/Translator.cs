@@ -15,8 +15,8 @@ internal sealed unsafe class Translator : IDisposable
     private readonly Emitter _emitter;
     private readonly Stubs _stubs;
     private readonly BlockTranslator _blocks;
-    private readonly Dictionary<(ulong Rip, ulong Physical, uint Mode), Translation> _translations = [];
-    private readonly Dictionary<ulong, List<Translation>> _pages = [];
+    // By number; there is no translation 0.
+    private readonly List<Translation> _translations = [null!];
     private readonly int _start;
     private readonly VcpuMemory _state;
     private GCHandle _owner;
@@ -32,11 +32,12 @@ internal sealed unsafe class Translator : IDisposable
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
         var constants = (ulong*)state.Base;
-        (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, TargetCache.Size - 1);
+        (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
         ref var s = ref state.State->Translator;
-        (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.Owner) = (0x1F80, ~0xFE0UL, 1, GCHandle.ToIntPtr(_owner));
+        (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
         s.AccessCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Access;
         s.OperationCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Operation;
+        s.X87Callback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.X87;
     }
 
     /// <summary>Whether this host's processor has what translated code needs.</summary>
@@ -71,8 +72,18 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>The address of a translation's code.</summary>
     public nint Address(Translation translation) => _memory.Address(translation.Entry);
 
-    public Translation? Find(ulong rip, ulong physical, uint mode, int view) =>
-        _translations.TryGetValue((rip, physical, mode | (uint)view << 16), out var translation) ? translation : null;
+    /// <summary>Finds a block's translation for a linear address and a privilege view.</summary>
+    public Translation? Find(Block* block, ulong rip, int view)
+    {
+        for (var number = block->Translation; number != 0;)
+        {
+            var translation = _translations[number];
+            if (translation.Rip == rip && translation.View == view) return translation;
+            number = translation.Next;
+        }
+
+        return null;
+    }
 
     /// <summary>Translates a block. Null if its bytes changed meanwhile.</summary>
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
@@ -81,43 +92,46 @@ internal sealed unsafe class Translator : IDisposable
         var translation = _blocks.Translate(block, rip, view, code);
         if (translation is null) return null;
         Translated++;
-        _translations[(rip, block->Physical, block->Mode | (uint)view << 16)] = translation;
-        ref var page = ref CollectionsMarshal.GetValueRefOrAddDefault(_pages, block->Physical >> 12, out _);
-        (page ??= []).Add(translation);
+        translation.Next = block->Translation;
+        block->Translation = _translations.Count;
+        _translations.Add(translation);
         return translation;
     }
 
     /// <summary>Lets a branch lead straight to its target, if that is translated. Zero if not; else the target's code.</summary>
-    public nint TryLink(int index)
+    public nint TryLink(int index, BlockCache blocks)
     {
         ref var site = ref Sites[index];
         if (site.Patch == 0 || site.Translation.Dropped) return 0;
         var from = site.Translation.Block;
         var physical = (from->Physical & ~0xFFFUL) | (site.Target & 0xFFF);
-        if (Find(site.Target, physical, from->Mode, site.Translation.View) is not { } target) return 0;
+        var block = blocks.Find(physical, from->Mode);
+        if (block == null || Find(block, site.Target, site.Translation.View) is not { } target) return 0;
         _memory.Patch(site.Patch, site.Backward ? target.Entry : target.Body);
-        target.Incoming.Add(index);
+        (site.NextIncoming, target.Incoming) = (target.Incoming, index);
         return Address(target);
     }
 
-    /// <summary>Drops translations of a physical page. Code that runs meanwhile runs on to its next exit.</summary>
-    public void DropPage(ulong gpa)
+    /// <summary>Drops a block's translations. Code that runs meanwhile runs on to its next exit.</summary>
+    public void Drop(Block* block)
     {
-        if (!_pages.Remove(gpa >> 12, out var page)) return;
-        foreach (var translation in page)
+        for (var number = block->Translation; number != 0;)
         {
+            var translation = _translations[number];
+            number = translation.Next;
             translation.Dropped = true;
-            _translations.Remove((translation.Rip, translation.Block->Physical, translation.Block->Mode | (uint)translation.View << 16));
             Targets.Drop(translation.View, translation.Rip);
-            foreach (var site in translation.Incoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
+            for (var site = translation.Incoming; site >= 0; site = Sites[site].NextIncoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
         }
+
+        block->Translation = 0;
     }
 
     /// <summary>Drops everything. No translated code may be running.</summary>
     public void FlushAll()
     {
-        _translations.Clear();
-        _pages.Clear();
+        for (var number = 1; number < _translations.Count; number++) _translations[number].Block->Translation = 0;
+        _translations.RemoveRange(1, _translations.Count - 1);
         Targets.FlushAll();
         Sites.Clear();
         _emitter.At = _start;

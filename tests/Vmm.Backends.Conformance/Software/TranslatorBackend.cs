@@ -11,6 +11,10 @@ public sealed class TranslatorBackend : BackendUnderTest
 
     public override IHypervisor Create() => new SoftwareHypervisor { Engine = CpuEngine.Translate };
 
+    /// <inheritdoc/>
+    public override string? Lacks(HypervisorCapabilities capability) =>
+        capability == HypervisorCapabilities.InstructionCount ? "unsupported: translated code counts instructions in counted time only" : base.Lacks(capability);
+
     // Programs of the suite are short: without this they would end before anything is translated.
     [ModuleInitializer]
     internal static void TranslateAtOnce()
