@@ -19,12 +19,23 @@ internal sealed unsafe partial class Vcpu
     private Block* _current;
     private long _budgetGiven;
     private ulong _retired;
+    private ulong _stopAfter = ulong.MaxValue;
 
     // Translated code counts for the sake of counted time only: it costs a quarter of the time of small loops.
     private readonly bool _counts;
 
     /// <inheritdoc/>
     public ulong InstructionsRetired => _counts ? Volatile.Read(ref _retired) + (ulong)(Volatile.Read(ref _budgetGiven) - Volatile.Read(ref S.Budget)) : 0;
+
+    /// <summary>
+    /// For lock-step tests: <see cref="Run"/> comes back at the first block end behind this many instructions more. Zero is one block.
+    /// Only while it does not run.
+    /// </summary>
+    public void StopAfter(ulong instructions)
+    {
+        LeaveChain();
+        _stopAfter = _retired + instructions;
+    }
 
     /// <inheritdoc/>
     public VcpuStop Run()
@@ -57,7 +68,14 @@ internal sealed unsafe partial class Vcpu
 
             // Only INIT (or a new state) brings a processor back.
             if (_shutdown) return new VcpuStop(VcpuStopKind.Shutdown);
-            if (S.Budget < 0) RefillBudget();
+            if (S.Budget < 0)
+            {
+                RefillBudget();
+                if (_retired > _stopAfter) return new VcpuStop(VcpuStopKind.Debug);
+                // A timer that has fired just now interrupts here, with either engine.
+                if (S.Events != 0) continue;
+            }
+
             if ((S.Mode & CpuMode.Step) != 0) Step();
             else if (Translates) RunTranslated(_translator!);
             else
@@ -154,6 +172,7 @@ internal sealed unsafe partial class Vcpu
             if (clock.NextDeadline != long.MaxValue) budget = Math.Clamp((clock.NextDeadline - clock.Now) / clock.NanosecondsPerInstruction, 0, LongBudget);
         }
 
+        if (_stopAfter >= _retired) budget = (long)Math.Min((ulong)budget, _stopAfter - _retired);
         _budgetGiven = S.Budget = budget;
     }
 

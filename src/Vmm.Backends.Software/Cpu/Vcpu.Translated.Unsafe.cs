@@ -21,11 +21,6 @@ internal sealed unsafe partial class Vcpu
     /// <summary>The translator, or null if everything is interpreted.</summary>
     public Translator? Translator => _translator;
 
-    /// <summary>
-    /// For lock-step tests: translated code comes back after every block, so that the state can be compared at each block's end.
-    /// </summary>
-    public bool OneBlock { get; set; }
-
     private bool Translates => _translator is not null && (S.Mode & (CpuMode.Step | CpuMode.CodeMask)) == CpuMode.Code64 && _view != Tlb.Checked;
 
     // Goes on until something waits, a fault was recorded, or the mode is one that only the interpreter runs.
@@ -53,7 +48,6 @@ internal sealed unsafe partial class Vcpu
                 if (code == 0)
                 {
                     Execute(ref op);
-                    if (OneBlock) return;
                     continue;
                 }
 

@@ -6,7 +6,6 @@ namespace Vmm.TestSupport.Oracle;
 public sealed partial class InstructionGenerator
 {
     private const Register SequenceBase = Register.R15;
-    private const ulong CarryFlag = 1, AdjustFlag = 0x10, OverflowFlag = 0x800;
 
     private static readonly ImmutableArray<Code> s_integers = Pool(t => !t.UsesVectors && !t.UsesFpu);
     private static readonly ImmutableArray<Code> s_vectors = Pool(t => t.UsesVectors && !t.UsesFpu);
@@ -81,7 +80,13 @@ public sealed partial class InstructionGenerator
     private bool MayFollow(in Instruction instruction)
     {
         ulong undefined = Sequence.UndefinedAtEnd;
-        if (((ulong)Flags(instruction.RflagsRead) & undefined) != 0 || UndefinedFlags.IsDestinationUndefined(instruction, Sequence.State))
+        if ((UndefinedFlags.Bits(instruction.RflagsRead) & undefined) != 0 || UndefinedFlags.IsDestinationUndefined(instruction, Sequence.State))
+        {
+            return false;
+        }
+
+        // Whether SHA instructions need aligned operands is a question of the vendor.
+        if (instruction.CpuidFeatures is [CpuidFeature.SHA] && instruction.Op1Kind == OpKind.Memory && (instruction.MemoryDisplacement64 & 15) != 0)
         {
             return false;
         }
@@ -103,24 +108,7 @@ public sealed partial class InstructionGenerator
             }
         }
 
-        // Whether a shift by CL writes flags at all depends on CL.
-        bool byCount = instruction.OpCount > 1 && instruction.GetOpKind(instruction.OpCount - 1) == OpKind.Register
-            && instruction.GetOpRegister(instruction.OpCount - 1) == Register.CL && instruction.RflagsModified != RflagsBits.None;
-        bool byImmediate = instruction.Mnemonic is Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror
-            or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd && !byCount;
-        if (byCount)
-        {
-            undefined |= CarryFlag | AdjustFlag | OverflowFlag;
-        }
-        else if (byImmediate)
-        {
-            undefined |= UndefinedFlags.Mask(instruction, Sequence.State);
-        }
-        else
-        {
-            undefined = (undefined & ~Flags(instruction.RflagsModified)) | UndefinedFlags.Mask(instruction, Sequence.State);
-        }
-
+        undefined = UndefinedFlags.After(instruction, undefined);
         Sequence.UndefinedAtEnd = undefined;
         Sequence.UndefinedAnywhere |= undefined;
         return true;
@@ -133,10 +121,6 @@ public sealed partial class InstructionGenerator
         instruction.MemoryDisplSize = 8;
         instruction.MemoryDisplacement64 = (ulong)(_random.Percent(80) ? displacement & -32 : displacement);
     }
-
-    private static ulong Flags(RflagsBits bits) =>
-        ((bits & RflagsBits.CF) != 0 ? 1UL : 0) | ((bits & RflagsBits.PF) != 0 ? 4UL : 0) | ((bits & RflagsBits.AF) != 0 ? 0x10UL : 0)
-        | ((bits & RflagsBits.ZF) != 0 ? 0x40UL : 0) | ((bits & RflagsBits.SF) != 0 ? 0x80UL : 0) | ((bits & RflagsBits.OF) != 0 ? 0x800UL : 0);
 
     private static ImmutableArray<Code> Pool(Func<CodeTraits, bool> belongs) =>
         [.. CodeCatalogue.Comparable.Where(e => e.Comparability == Comparability.Exact && belongs(CodeTraits.Of(e.Code)) && MayBeInSequence(e.Code)).Select(e => e.Code)];

@@ -7,7 +7,11 @@ namespace Vmm.TestSupport.Oracle;
 public static class UndefinedFlags
 {
     private const ulong Carry = 1, Parity = 4, Adjust = 0x10, Zero = 0x40, Sign = 0x80, Overflow = 0x800;
-    private const ulong All = Carry | Parity | Adjust | Zero | Sign | Overflow;
+
+    /// <summary>The six arithmetic flags.</summary>
+    public const ulong All = Carry | Parity | Adjust | Zero | Sign | Overflow;
+
+    private static readonly OracleState s_noInput = OracleState.PowerOn;
 
     /// <summary>The RFLAGS bits that are undefined after <paramref name="instruction"/> has completed from <paramref name="input"/>.</summary>
     public static ulong Mask(in Instruction instruction, in OracleState input)
@@ -42,9 +46,30 @@ public static class UndefinedFlags
         }
     }
 
+    /// <summary>The RFLAGS bits that may be undefined behind an instruction of unknown inputs, when some were before it.</summary>
+    /// <param name="instruction">The instruction.</param>
+    /// <param name="before">The undefined bits before it.</param>
+    public static ulong After(in Instruction instruction, ulong before)
+    {
+        // Whether a shift writes flags at all depends on its count, and so it is for comparisons that are repeated CX times.
+        bool shift = IsShift(instruction);
+        bool byCount = shift && instruction.GetOpKind(instruction.OpCount - 1) == OpKind.Register;
+        ulong undefined = byCount ? Carry | Adjust | Overflow : Mask(instruction, s_noInput);
+        bool mayKeep = shift || (instruction.IsStringInstruction && (instruction.HasRepePrefix || instruction.HasRepnePrefix));
+        return (mayKeep ? before : before & ~Bits(instruction.RflagsModified)) | undefined;
+    }
+
+    /// <summary>RFLAGS bits of Iced's.</summary>
+    public static ulong Bits(RflagsBits bits) =>
+        ((bits & RflagsBits.CF) != 0 ? Carry : 0) | ((bits & RflagsBits.PF) != 0 ? Parity : 0) | ((bits & RflagsBits.AF) != 0 ? Adjust : 0)
+        | ((bits & RflagsBits.ZF) != 0 ? Zero : 0) | ((bits & RflagsBits.SF) != 0 ? Sign : 0) | ((bits & RflagsBits.OF) != 0 ? Overflow : 0);
+
     /// <summary>The destination operand is undefined as a whole.</summary>
     public static bool IsDestinationUndefined(in Instruction instruction, in OracleState input) =>
         instruction.Mnemonic is Mnemonic.Shld or Mnemonic.Shrd && Count(instruction, input) > OperandBits(instruction);
+
+    private static bool IsShift(in Instruction instruction) => instruction.Mnemonic is Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar
+        or Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd;
 
     private static ulong ShiftMask(in Instruction instruction, int count)
     {
