@@ -77,21 +77,6 @@ internal static unsafe partial class VectorHandlers
         };
     }
 
-    /// <summary>The SHA instructions: legacy SSE whose memory operands processors take unaligned.</summary>
-    public static nint Unaligned<TOp>(in Instruction i, ref Op op) where TOp : struct, IBinary
-    {
-        Normalise(i, ref op);
-        return HasMemory(i) ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&BinaryUnaligned<TOp> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&BinaryRegister<TOp, Legacy>;
-    }
-
-    /// <summary>As <see cref="Unaligned"/>, with XMM0 as third source.</summary>
-    public static nint UnalignedTernary<TOp>(in Instruction i, ref Op op) where TOp : struct, ITernary
-    {
-        Normalise(i, ref op);
-        op.D = 0;
-        return HasMemory(i) ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&TernaryUnaligned<TOp> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&TernaryRegister<TOp, Legacy>;
-    }
-
     /// <summary>Conversions from narrower elements.</summary>
     public static nint Extend<TOp>(in Instruction i) where TOp : struct, IExtend => Shape(i) switch
     {

@@ -72,22 +72,6 @@ internal static partial class VectorHandlers
     }
 
     [MethodImpl(Hot)]
-    private static ref Op BinaryUnaligned<TOp>(Vcpu cpu, ref Op op) where TOp : struct, IBinary
-    {
-        if (!cpu.TryLoad<Vector128<byte>>(ref op, out var source)) return ref cpu.Fault(ref op);
-        cpu.Xmm<byte>(op.A) = TOp.Run(cpu.Xmm<byte>(op.B), source, (int)op.Imm);
-        return ref Vcpu.Next(ref op);
-    }
-
-    [MethodImpl(Hot)]
-    private static ref Op TernaryUnaligned<TOp>(Vcpu cpu, ref Op op) where TOp : struct, ITernary
-    {
-        if (!cpu.TryLoad<Vector128<byte>>(ref op, out var source)) return ref cpu.Fault(ref op);
-        cpu.Xmm<byte>(op.A) = TOp.Run(cpu.Xmm<byte>(op.B), source, cpu.Xmm<byte>(op.D));
-        return ref Vcpu.Next(ref op);
-    }
-
-    [MethodImpl(Hot)]
     private static ref Op ShiftImmediate<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IShift where TForm : struct, IForm =>
         ref Shifted<TOp, TForm>(cpu, ref op, op.Imm);
 

@@ -7,7 +7,7 @@ using Xunit;
 namespace Vmm.Backends.Software.Tests.Oracle;
 
 /// <summary>
-/// Every instruction form of the CPU model, run from equal random states by the host CPU and by the interpreter; everything that the
+/// Every instruction form of the CPU model, run from equal random states by the host CPU and by each engine; everything that the
 /// architecture defines must come out equal. Environment: VMM_ORACLE_RUNS is the number of cases of each form (default 60),
 /// VMM_ORACLE_SEED the first seed, VMM_ORACLE_FILTER a regular expression on Iced's names of forms, VMM_ORACLE_SHOW how many
 /// failing cases of a form are written whole (default 1; 0 gives one line for each failing form), VMM_ORACLE_REPORT a file to which
@@ -17,19 +17,22 @@ public sealed class InstructionOracleTests
 {
     private const int DefaultRuns = 60;
 
-    /// <summary>The features forms are grouped by.</summary>
-    public static IEnumerable<TheoryDataRow<string>> Groups() =>
-        CodeCatalogue.Comparable.Select(GroupOf).Distinct().Order(StringComparer.Ordinal).Select(g => new TheoryDataRow<string>(g));
+    /// <summary>The features forms are grouped by, for each engine.</summary>
+    public static IEnumerable<TheoryDataRow<string, CpuEngine>> Groups() =>
+        from engine in (CpuEngine[])[CpuEngine.Interpret, CpuEngine.Translate]
+        from name in CodeCatalogue.Comparable.Select(GroupOf).Distinct().Order(StringComparer.Ordinal)
+        select new TheoryDataRow<string, CpuEngine>(name, engine);
 
     [Theory]
     [MemberData(nameof(Groups))]
-    public void Interpreter_RandomCases_AgreesWithHost(string group)
+    public void Engine_RandomCases_AgreesWithHost(string group, CpuEngine engine)
     {
         Assert.SkipUnless(NativeOracle.IsSupported, NativeOracle.UnsupportedReason ?? "");
+        Assert.SkipUnless(engine == CpuEngine.Interpret || Software.Translate.Translator.IsSupported, "The translator needs BMI2 and AVX2.");
         NativeOracle.Use(oracle =>
         {
             var report = new StringBuilder();
-            int failing = Compare(oracle, group, report);
+            int failing = Compare(oracle, engine, group, report);
             if (failing != 0)
             {
                 Assert.Fail($"{failing} forms of {group} differ from the host CPU.\n{report}");
@@ -37,9 +40,9 @@ public sealed class InstructionOracleTests
         });
     }
 
-    private static int Compare(NativeOracle oracle, string group, StringBuilder report)
+    private static int Compare(NativeOracle oracle, CpuEngine engine, string group, StringBuilder report)
     {
-        using var interpreted = new InterpretedCpu(oracle.CodeAddress, oracle.DataAddress);
+        using var interpreted = new InterpretedCpu(oracle.CodeAddress, oracle.DataAddress, engine == CpuEngine.Translate);
         var generator = new InstructionGenerator(oracle);
         var filter = new Regex(Environment.GetEnvironmentVariable("VMM_ORACLE_FILTER") ?? "");
         int runs = Number("VMM_ORACLE_RUNS", DefaultRuns), first = Number("VMM_ORACLE_SEED", 0), show = Number("VMM_ORACLE_SHOW", 1);

@@ -14,7 +14,7 @@ namespace Vmm.Backends.Software.Tests.Oracle;
 
 /// <summary>
 /// The software CPU in 64-bit user mode with the native oracle's areas at the same linear addresses; runs one instruction at a time
-/// without delivering its fault. The two data pages are swapped in physical memory, so that a page-crossing access must be split.
+/// (the translator: a block of it and an end mark) without delivering its fault. The two data pages are swapped in physical memory, so that a page-crossing access must be split.
 /// </summary>
 internal sealed unsafe class InterpretedCpu : IDisposable
 {
@@ -35,7 +35,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
 
     /// <param name="codeAddress">Where code goes.</param>
     /// <param name="dataAddress">Where data goes.</param>
-    /// <param name="translate">Sequences are translated before their first run.</param>
+    /// <param name="translate">Code is translated before its first run.</param>
     public InterpretedCpu(ulong codeAddress, ulong dataAddress, bool translate = false)
     {
         (_code, _data) = (codeAddress, dataAddress);
@@ -78,35 +78,27 @@ internal sealed unsafe class InterpretedCpu : IDisposable
 
     public void Run(OracleCase subject, Span<byte> data, out OracleState result)
     {
-        Place(subject.State.Rip, subject.Bytes);
+        if (_cpu.Translator is not null) PlaceWithEnd(subject.State.Rip, subject.Bytes);
+        else Place(subject.State.Rip, subject.Bytes);
         Load(subject.State);
         LoadData(subject.Data);
         ref CpuState s = ref _cpu.S;
         int restarts = 0;
         do
         {
-            s.Mode = _mode;
+            s.Mode = _cpu.Translator is null ? _mode : _mode & ~CpuMode.Step;
             s.Budget = 0;
-            ref Op op = ref Lookup(_cpu);
-            if (!Unsafe.IsNullRef(ref op))
-            {
-                Execute(_cpu, ref op);
-            }
+            RunBlock();
         }
         while (s.FaultVector < 0 && s.Rip == subject.State.Rip && ++restarts < RestartLimit);
         StoreData(data);
-        result = Store();
+        result = StoreAtEnd(subject.State.Rip + (ulong)subject.Bytes.Length);
     }
 
     /// <summary>Runs a whole sequence in blocks, as a guest would: flags stay lazy from one instruction to the next.</summary>
     public void Run(OracleSequence subject, Span<byte> data, out OracleState result)
     {
-        // UD2 ends the run; nothing else in the sequence is at its address.
-        Span<byte> code = stackalloc byte[subject.Bytes.Length + 2];
-        subject.Bytes.CopyTo(code);
-        code[^2] = 0x0F;
-        code[^1] = 0x0B;
-        Place(subject.State.Rip, code);
+        PlaceWithEnd(subject.State.Rip, subject.Bytes);
         Load(subject.State);
         LoadData(subject.Data);
         ref CpuState s = ref _cpu.S;
@@ -114,25 +106,11 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         {
             s.Mode = _mode & ~CpuMode.Step;
             s.Budget = 10_000;
-            if (_cpu.Translator is { } translator)
-            {
-                RunTranslated(_cpu, translator);
-                continue;
-            }
-
-            ref Op op = ref Lookup(_cpu);
-            if (!Unsafe.IsNullRef(ref op))
-            {
-                Execute(_cpu, ref op);
-            }
+            RunBlock();
         }
 
         StoreData(data);
-        result = Store();
-        if (result.Fault.Vector == Vector.UD && result.Rip == subject.State.Rip + (ulong)subject.Bytes.Length)
-        {
-            result.Fault = OracleFault.None;
-        }
+        result = StoreAtEnd(subject.State.Rip + (ulong)subject.Bytes.Length);
     }
 
     public void Dispose()
@@ -221,6 +199,28 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         _cpu.DropCode(CodeFrame + Page);
     }
 
+    // UD2 ends a run; nothing else in a sequence is at its address.
+    private void PlaceWithEnd(ulong rip, ReadOnlySpan<byte> bytes)
+    {
+        Span<byte> code = stackalloc byte[bytes.Length + 2];
+        bytes.CopyTo(code);
+        code[^2] = 0x0F;
+        code[^1] = 0x0B;
+        Place(rip, code);
+    }
+
+    private void RunBlock()
+    {
+        if (_cpu.Translator is { } translator)
+        {
+            RunTranslated(_cpu, translator);
+            return;
+        }
+
+        ref Op op = ref Lookup(_cpu);
+        if (!Unsafe.IsNullRef(ref op)) Execute(_cpu, ref op);
+    }
+
     private void Load(in OracleState from)
     {
         ref CpuState s = ref _cpu.S;
@@ -246,6 +246,13 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         {
             s.X87.Registers[(s.X87.Top + i) & 7] = new X87Register { Significand = from.Fpu.StMantissa(i), SignExponent = from.Fpu.StSignExponent(i) };
         }
+    }
+
+    private OracleState StoreAtEnd(ulong end)
+    {
+        OracleState result = Store();
+        if (result.Fault.Vector == Vector.UD && result.Rip == end) result.Fault = OracleFault.None;
+        return result;
     }
 
     private OracleState Store()

@@ -26,7 +26,7 @@ public static class ResultComparer
     {
         var found = new List<string>();
         Instruction instruction = subject.Instruction;
-        if (IsUndecided(instruction, expected.Fault, actual.Fault))
+        if (Undecided.IsWhole(instruction, expected, actual))
         {
             return found;
         }
@@ -35,7 +35,7 @@ public static class ResultComparer
         bool approximate = CodeCatalogue.TryGet(instruction.Code, out CatalogueEntry entry) && entry.Comparability == Comparability.Approximate;
         bool destinationUndefined = completed && UndefinedFlags.IsDestinationUndefined(instruction, subject.State);
         Register destination = destinationUndefined && instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetFullRegister() : Register.None;
-        if (!expected.Fault.Equals(actual.Fault) && !IsSameAsFarAsDefined(instruction, expected.Fault, actual.Fault))
+        if (!expected.Fault.Equals(actual.Fault) && !Undecided.AreSame(instruction, expected.Fault, actual.Fault))
         {
             found.Add($"fault: {expected.Fault} native, {actual.Fault} here");
         }
@@ -45,20 +45,19 @@ public static class ResultComparer
         {
             if (destination != Register.RAX + i)
             {
-                Add(found, GprFile.NameOf(i), expected.Gpr[i] & GprMask(instruction, subject.State, i), actual.Gpr[i] & GprMask(instruction, subject.State, i));
+                Add(found, GprFile.NameOf(i), expected.Gpr[i] & Undecided.RegisterMask(instruction, subject.State, expected.Fault, i), actual.Gpr[i] & Undecided.RegisterMask(instruction, subject.State, expected.Fault, i));
             }
         }
 
         ulong flags = ComparedFlags & ~(completed || instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? UndefinedFlags.Mask(instruction, subject.State) : 0);
+        if (Undecided.AreFlagsOpen(instruction, expected.Fault)) flags &= ~UndefinedFlags.All;
         if (((expected.Rflags ^ actual.Rflags) & flags) != 0)
         {
             found.Add($"RFLAGS: {Flags(expected.Rflags & flags)} native, {Flags(actual.Rflags & flags)} here");
         }
 
-        // In which order a dot product's steps set flags before one of them faults is not defined: overflow, underflow and inexact may be left out.
-        bool steps = instruction.Mnemonic is Mnemonic.Dpps or Mnemonic.Dppd or Mnemonic.Vdpps or Mnemonic.Vdppd && expected.Fault.Vector == 19;
-        CompareVectors(found, expected.Fpu, actual.Fpu, approximate, steps ? 0x38u : 0);
-        CompareX87(found, expected.Fpu, actual.Fpu, approximate);
+        CompareVectors(found, subject, expected, actual, approximate);
+        if (!Undecided.IsStackOpen(instruction, expected.Fault)) CompareX87(found, expected.Fpu, actual.Fpu, approximate);
         if (!destinationUndefined)
         {
             CompareData(found, subject, expectedData, actualData);
@@ -89,7 +88,7 @@ public static class ResultComparer
             found.Add($"RFLAGS: {Flags(expected.Rflags & flags)} native, {Flags(actual.Rflags & flags)} here");
         }
 
-        CompareVectors(found, expected.Fpu, actual.Fpu, false, 0);
+        CompareVectors(found, null, expected, actual, false);
         CompareX87(found, expected.Fpu, actual.Fpu, false);
         int at = expectedData.CommonPrefixLength(actualData);
         if (at != expectedData.Length)
@@ -114,53 +113,43 @@ public static class ResultComparer
         return a.Fault.Equals(b.Fault) && MemoryMarshal.AsBytes(new ReadOnlySpan<OracleState>(in x)).SequenceEqual(MemoryMarshal.AsBytes(new ReadOnlySpan<OracleState>(in y)));
     }
 
-    /// <summary>BSF and BSR of zero keep the destination, but the upper half of a 32-bit one is undefined.</summary>
-    private static ulong GprMask(in Instruction instruction, in OracleState input, int register)
+    private static void CompareVectors(List<string> found, OracleCase? subject, in OracleState expected, in OracleState actual, bool approximate)
     {
-        if (instruction.Mnemonic is not (Mnemonic.Bsf or Mnemonic.Bsr) || instruction.Op0Register.GetSize() != 4
-            || instruction.Op0Register.GetFullRegister() != Register.RAX + register)
-        {
-            return ulong.MaxValue;
-        }
-
-        bool zero = instruction.Op1Kind != OpKind.Register || (uint)input.Gpr[instruction.Op1Register.GetFullRegister() - Register.RAX] == 0;
-        return zero ? uint.MaxValue : ulong.MaxValue;
-    }
-
-    /// <summary>
-    /// Which of two faulting operands is reported is not defined, nor which byte of a state image is touched first.
-    /// </summary>
-    private static bool IsSameAsFarAsDefined(in Instruction instruction, in OracleFault expected, in OracleFault actual) =>
-        instruction.IsStringInstruction ? instruction.Mnemonic is Mnemonic.Cmpsb or Mnemonic.Cmpsw or Mnemonic.Cmpsd or Mnemonic.Cmpsq && expected.IsFault && actual.IsFault
-            : CodeTraits.IsStateImage(instruction.Code) && expected.Vector == 14 && actual.Vector == 14
-                && expected.ErrorCode == actual.ErrorCode && expected.Address - actual.Address + 4096 <= 8192;
-
-    /// <summary>
-    /// Cases in which processors may differ as a whole: XRSTOR may or may not touch components it does not load, and the store of VCVTPS2PH
-    /// may fault before or after its arithmetic.
-    /// </summary>
-    private static bool IsUndecided(in Instruction instruction, in OracleFault expected, in OracleFault actual) => instruction.Mnemonic switch
-    {
-        Mnemonic.Xrstor or Mnemonic.Xrstor64 => expected.Vector == 14 && actual.Vector is -1 or 13,
-        Mnemonic.Vcvtps2ph => expected.Vector is 12 or 13 or 14 && actual.Vector == 19,
-        _ => false,
-    };
-
-    private static void CompareVectors(List<string> found, in XsaveImage expected, in XsaveImage actual, bool approximate, uint ignoredMxcsr)
-    {
+        bool anyNaN = subject is not null && Undecided.AreNaNsOpen(subject.Instruction);
         for (int i = 0; i < 16; i++)
         {
-            Vector256<byte> e = expected.Ymm(i), a = actual.Ymm(i);
-            if (e != a && !(approximate && AreClose(e.AsSingle(), a.AsSingle())))
+            Vector256<byte> e = expected.Fpu.Ymm(i), a = actual.Fpu.Ymm(i);
+            if (e == a || (approximate && AreClose(e.AsSingle(), a.AsSingle())) || (anyNaN && AreNumbersEqual(e, a)))
+            {
+                continue;
+            }
+
+            if (subject is null || Undecided.Settle(subject.Instruction, expected.Fault, i, e) != Undecided.Settle(subject.Instruction, expected.Fault, i, a))
             {
                 found.Add($"YMM{i}: {Hex(e)} native, {Hex(a)} here");
             }
         }
 
-        if (((expected.Mxcsr ^ actual.Mxcsr) & ~ignoredMxcsr) != 0)
+        uint ignored = subject is null ? 0 : Undecided.Mxcsr(subject.Instruction, expected.Fault);
+        if (((expected.Fpu.Mxcsr ^ actual.Fpu.Mxcsr) & ~ignored) != 0)
         {
-            Add(found, "MXCSR", expected.Mxcsr, actual.Mxcsr);
+            Add(found, "MXCSR", expected.Fpu.Mxcsr, actual.Fpu.Mxcsr);
         }
+    }
+
+    // Alike but for the payloads of single-precision NaNs.
+    private static bool AreNumbersEqual(Vector256<byte> expected, Vector256<byte> actual)
+    {
+        Vector256<float> e = expected.AsSingle(), a = actual.AsSingle();
+        for (int i = 0; i < 8; i++)
+        {
+            if (BitConverter.SingleToUInt32Bits(e[i]) != BitConverter.SingleToUInt32Bits(a[i]) && !(float.IsNaN(e[i]) && float.IsNaN(a[i])))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static bool AreClose(Vector256<float> expected, Vector256<float> actual)
