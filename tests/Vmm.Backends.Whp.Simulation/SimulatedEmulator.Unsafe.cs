@@ -65,6 +65,8 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
                 var register = i.Op0Kind == OpKind.Register ? i.Op0Register : i.Op1Register;
                 var memory = i.Op0Kind == OpKind.Memory ? 0 : 1;
                 return TryRead(i, memory, size, out var old, ref again) && TryWrite(i, memory, size, Register(register), ref again) && SetRegister(register, old);
+            case Mnemonic.Push or Mnemonic.Pop:
+                return Stack(i, ref again);
             case Mnemonic.Not:
                 return TryRead(i, 0, size, out var bits, ref again) && TryWrite(i, 0, size, ~bits, ref again);
             case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc:
@@ -80,6 +82,26 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         }
 
         return false;
+    }
+
+    // 64-bit code with a stack in I/O, and registers or immediates: who else does that?
+    private bool Stack(in Instruction i, ref bool again)
+    {
+        if (i.CodeSize != CodeSize.Code64 || i.Op0Kind == OpKind.Memory || i.Op0Register.IsSegmentRegister()) return false;
+        var size = i.StackPointerIncrement is 2 or -2 ? 2 : 8;
+        Span<byte> data = stackalloc byte[8];
+        data.Clear();
+        if (i.Mnemonic == Mnemonic.Push)
+        {
+            BitConverter.TryWriteBytes(data, Operand(i, 0));
+            if (!TryAccess(_r[4].Reg64 - (ulong)size, data[..size], true, ref again)) return false;
+            _r[4].Reg64 -= (ulong)size;
+            return true;
+        }
+
+        if (!TryAccess(_r[4].Reg64, data[..size], false, ref again)) return false;
+        _r[4].Reg64 += (ulong)size;
+        return SetRegister(i.Op0Register, BitConverter.ToUInt64(data));
     }
 
     private bool Arithmetic(in Instruction i, int size, ref bool again)

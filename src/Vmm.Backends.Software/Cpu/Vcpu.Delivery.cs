@@ -71,7 +71,9 @@ internal sealed partial class Vcpu
     /// </summary>
     public bool TryDeliver(int vector, uint error, bool hasError, Source source)
     {
+        _delivering = true;
         var done = !ProtectedMode ? TryDeliverReal(vector) : LongMode ? TryDeliverLong(vector, error, hasError, source) : TryDeliverProtected(vector, error, hasError, source);
+        _delivering = false;
         if (done) _trap = false;
         return done;
     }

@@ -11,6 +11,9 @@ internal sealed partial class Vcpu
 
     private bool _intercepted;
 
+    // A stack or table in I/O has no instruction that somebody could emulate: delivery goes to the bus by itself.
+    private bool _delivering;
+
     /// <summary>Run returns <see cref="VcpuStopKind.Debug"/> when an interrupt could be taken.</summary>
     public bool InterruptWindowRequested { get; set; }
 
@@ -23,7 +26,7 @@ internal sealed partial class Vcpu
 
     public bool InterceptsMsr(uint index, bool write) => Partition.Intercepts is { } i && i.Msr(Index, index, write) && Intercept();
 
-    private bool InterceptsMemory(ulong gpa, Access access) => Partition.Intercepts is { } i && !Apic.Claims(gpa) && i.Memory(Index, gpa, access == Access.Write) && Intercept();
+    private bool InterceptsMemory(ulong gpa, Access access) => Partition.Intercepts is { } i && !_delivering && !Apic.Claims(gpa) && i.Memory(Index, gpa, access == Access.Write) && Intercept();
 
     private bool IsWindowOpen => (InterruptWindowRequested && (S.SystemFlags & Flags.IF) != 0) || (NmiWindowRequested && !_nmiBlocked);
 
