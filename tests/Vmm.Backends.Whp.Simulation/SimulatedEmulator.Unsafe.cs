@@ -8,13 +8,15 @@ namespace Vmm.Backends.Whp.Simulation;
 /// The emulator of WinHvEmulation.dll, simulated: executes one instruction through the documented callbacks alone. It knows moves, arithmetic
 /// and logic with a memory operand, bit tests, and the string instructions, which is what drivers use on memory-mapped I/O.
 /// </summary>
-internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS callbacks)
+internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS callbacks) : IVATryGetRegisterValueProvider
 {
     private const int StringChunk = 1024;
 
     private static readonly WHV_REGISTER_NAME[] Names = [.. Enumerable.Range(0, 24).Select(i => WHvX64RegisterRax + (uint)i)];
 
     private readonly WHV_REGISTER_VALUE[] _r = new WHV_REGISTER_VALUE[24];
+    private readonly SimulatedDecoder _decoder = new();
+    private readonly WHV_EMULATOR_CALLBACKS _callbacks = callbacks;
     private nint _context;
     private uint _status;
     private int _cpl;
@@ -25,13 +27,11 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         fixed (WHV_REGISTER_NAME* n = Names)
         fixed (WHV_REGISTER_VALUE* v = _r)
         {
-            if (callbacks.WHvEmulatorGetVirtualProcessorRegisters(context, n, (uint)Names.Length, v) < 0) return WHV_EMULATOR_STATUS.GetVirtualProcessorRegistersCallbackFailed;
+            if (_callbacks.WHvEmulatorGetVirtualProcessorRegisters(context, n, (uint)Names.Length, v) < 0) return WHV_EMULATOR_STATUS.GetVirtualProcessorRegistersCallbackFailed;
         }
 
         var bitness = (vp.ExecutionState.AsUINT16 & WHV_X64_VP_EXECUTION_STATE.EferLma) != 0 && (vp.Cs.Attributes & 0x2000) != 0 ? 64 : (vp.Cs.Attributes & 0x4000) != 0 ? 32 : 16;
-        var decoder = Decoder.Create(bitness, new ByteArrayCodeReader(bytes.ToArray()));
-        decoder.IP = vp.Rip;
-        var instruction = decoder.Decode();
+        var instruction = _decoder.Decode(bitness, vp.Rip, bytes);
         if (instruction.IsInvalid) return WHV_EMULATOR_STATUS.InternalEmulationFailure;
         var done = instruction.IsStringInstruction ? ExecuteString(instruction, out var again) : ExecuteOne(instruction, out again);
         if (!done && !again) return _status != 0 ? _status : WHV_EMULATOR_STATUS.InternalEmulationFailure;
@@ -39,7 +39,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         fixed (WHV_REGISTER_NAME* n = Names)
         fixed (WHV_REGISTER_VALUE* v = _r)
         {
-            if (callbacks.WHvEmulatorSetVirtualProcessorRegisters(context, n, 18, v) < 0) return WHV_EMULATOR_STATUS.SetVirtualProcessorRegistersCallbackFailed;
+            if (_callbacks.WHvEmulatorSetVirtualProcessorRegisters(context, n, 18, v) < 0) return WHV_EMULATOR_STATUS.SetVirtualProcessorRegistersCallbackFailed;
         }
 
         return _status & ~WHV_EMULATOR_STATUS.EmulationSuccessful & Failures | (_status & Failures) switch { 0 => WHV_EMULATOR_STATUS.EmulationSuccessful, _ => 0 };
@@ -149,7 +149,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         var name = WHvX64RegisterXmm0 + (uint)(register - Iced.Intel.Register.XMM0);
         if (store)
         {
-            if (callbacks.WHvEmulatorGetVirtualProcessorRegisters(_context, &name, 1, &value) < 0) return false;
+            if (_callbacks.WHvEmulatorGetVirtualProcessorRegisters(_context, &name, 1, &value) < 0) return false;
             BitConverter.TryWriteBytes(data, value.Reg128.Low64);
             BitConverter.TryWriteBytes(data[8..], value.Reg128.High64);
             return TryAccess(Linear(i, 0), data[..size], true, ref again);
@@ -157,7 +157,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
 
         if (!TryAccess(Linear(i, 1), data[..size], false, ref again)) return false;
         (value.Reg128.Low64, value.Reg128.High64) = (BitConverter.ToUInt64(data), BitConverter.ToUInt64(data[8..]));
-        return callbacks.WHvEmulatorSetVirtualProcessorRegisters(_context, &name, 1, &value) >= 0;
+        return _callbacks.WHvEmulatorSetVirtualProcessorRegisters(_context, &name, 1, &value) >= 0;
     }
 
     // Elements until the count is used up; after many of them, or at a fault, the instruction goes on at the next exit.
@@ -232,7 +232,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
     private bool TryPort(int size, bool write, Span<byte> data)
     {
         WHV_EMULATOR_IO_ACCESS_INFO access = new() { Direction = (byte)(write ? 1 : 0), Port = _r[2].Reg16, AccessSize = (ushort)size, Data = BitConverter.ToUInt32(data) };
-        if (callbacks.WHvEmulatorIoPortCallback(_context, &access) < 0)
+        if (_callbacks.WHvEmulatorIoPortCallback(_context, &access) < 0)
         {
             _status |= WHV_EMULATOR_STATUS.IoPortCallbackFailed;
             return false;
@@ -268,7 +268,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
             WHV_EMULATOR_MEMORY_ACCESS_INFO access = new() { GpaAddress = gpa, Direction = (byte)(write ? 1 : 0), AccessSize = (byte)size };
             Span<byte> bytes = access.Data;
             if (write) data.Slice(done, size).CopyTo(bytes);
-            if (callbacks.WHvEmulatorMemoryCallback(_context, &access) < 0)
+            if (_callbacks.WHvEmulatorMemoryCallback(_context, &access) < 0)
             {
                 _status |= WHV_EMULATOR_STATUS.MemoryCallbackFailed;
                 return false;
@@ -287,7 +287,7 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         ulong address;
         var flags = WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagSetPageTableBits | (write ? WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateWrite : WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateRead);
         gpa = 0;
-        if (callbacks.WHvEmulatorTranslateGvaPage(_context, linear, flags, &code, &address) < 0)
+        if (_callbacks.WHvEmulatorTranslateGvaPage(_context, linear, flags, &code, &address) < 0)
         {
             _status |= WHV_EMULATOR_STATUS.TranslateGvaPageCallbackFailed;
             return false;
@@ -303,14 +303,20 @@ internal sealed unsafe partial class SimulatedEmulator(WHV_EMULATOR_CALLBACKS ca
         (values[0], values[1]) = (default, default);
         values[0].Reg64 = linear;
         values[1].Reg64 = 1 | 1 << 8 | 14UL << 16 | ((write ? 2UL : 0) | (_cpl == 3 ? 4UL : 0)) << 32;
-        callbacks.WHvEmulatorSetVirtualProcessorRegisters(_context, names, 2, values);
+        _callbacks.WHvEmulatorSetVirtualProcessorRegisters(_context, names, 2, values);
         return false;
     }
 
     private ulong Linear(in Instruction i, int operand)
     {
-        var linear = i.GetVirtualAddress(operand, 0, (register, _, _) => register.IsSegmentRegister() ? SegmentStart(register) : Register(register));
+        i.TryGetVirtualAddress(operand, 0, this, out var linear);
         return (_r[19].Segment.Attributes & 0x2000) != 0 ? linear : (uint)linear;
+    }
+
+    bool IVATryGetRegisterValueProvider.TryGetRegisterValue(Register register, int elementIndex, int elementSize, out ulong value)
+    {
+        value = register.IsSegmentRegister() ? SegmentStart(register) : Register(register);
+        return true;
     }
 
     private ulong SegmentStart(Register register)

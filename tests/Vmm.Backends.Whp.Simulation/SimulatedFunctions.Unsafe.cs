@@ -50,10 +50,15 @@ internal static unsafe class SimulatedFunctions
         }
         catch (Exception e)
         {
-            // An exception must not cross a native frame; the test sees the failed call and this.
-            Console.Error.WriteLine($"simulated platform: {e}");
-            return WhpResult.E_FAIL;
+            return Failed(e);
         }
+    }
+
+    // An exception must not cross a native frame; the test sees the failed call and this.
+    private static int Failed(Exception e)
+    {
+        Console.Error.WriteLine($"simulated platform: {e}");
+        return WhpResult.E_FAIL;
     }
 
     [UnmanagedCallersOnly]
@@ -116,12 +121,18 @@ internal static unsafe class SimulatedFunctions
     }
 
     [UnmanagedCallersOnly]
-    private static int Translate(nint partition, uint index, ulong gva, WHV_TRANSLATE_GVA_FLAGS flags, WHV_TRANSLATE_GVA_RESULT* result, ulong* gpa) =>
-        Guard(() =>
+    private static int Translate(nint partition, uint index, ulong gva, WHV_TRANSLATE_GVA_FLAGS flags, WHV_TRANSLATE_GVA_RESULT* result, ulong* gpa)
+    {
+        try
         {
-            *result = new() { ResultCode = Processor(partition, index).Translate(gva, flags, out var address) };
-            *gpa = address;
-        });
+            *result = new() { ResultCode = Processor(partition, index).Translate(gva, flags, out *gpa) };
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
+    }
 
     [UnmanagedCallersOnly]
     private static int CreateProcessor(nint partition, uint index, uint flags) => index < SimulatedPartition.From(partition).ProcessorCount ? 0 : WhpResult.WHV_E_VP_DOES_NOT_EXIST;
@@ -130,36 +141,76 @@ internal static unsafe class SimulatedFunctions
     private static int DeleteProcessor(nint partition, uint index) => 0;
 
     [UnmanagedCallersOnly]
-    private static int Run(nint partition, uint index, void* context, uint size) =>
-        size == sizeof(WHV_RUN_VP_EXIT_CONTEXT) ? Guard(() => Processor(partition, index).Run((WHV_RUN_VP_EXIT_CONTEXT*)context)) : WhpResult.WHV_E_INSUFFICIENT_BUFFER;
+    private static int Run(nint partition, uint index, void* context, uint size)
+    {
+        // Without a closure: what happens at every exit allocates nothing, so that tests can see what the backend allocates.
+        try
+        {
+            if (size != sizeof(WHV_RUN_VP_EXIT_CONTEXT)) return WhpResult.WHV_E_INSUFFICIENT_BUFFER;
+            Processor(partition, index).Run((WHV_RUN_VP_EXIT_CONTEXT*)context);
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
+    }
 
     [UnmanagedCallersOnly]
-    private static int Cancel(nint partition, uint index, uint flags) => Guard(() => Processor(partition, index).Cancel());
+    private static int Cancel(nint partition, uint index, uint flags)
+    {
+        try
+        {
+            Processor(partition, index).Cancel();
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
+    }
 
     [UnmanagedCallersOnly]
     private static int GetRegisters(nint partition, uint index, WHV_REGISTER_NAME* names, uint count, WHV_REGISTER_VALUE* values)
     {
-        var result = 0;
-        var guarded = Guard(() => result = Processor(partition, index).Get(new(names, (int)count), new(values, (int)count)));
-        return guarded < 0 ? guarded : result;
+        try
+        {
+            return Processor(partition, index).Get(new(names, (int)count), new(values, (int)count));
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
     }
 
     [UnmanagedCallersOnly]
     private static int SetRegisters(nint partition, uint index, WHV_REGISTER_NAME* names, uint count, WHV_REGISTER_VALUE* values)
     {
-        var result = 0;
-        var guarded = Guard(() => result = Processor(partition, index).Set(new(names, (int)count), new(values, (int)count)));
-        return guarded < 0 ? guarded : result;
+        try
+        {
+            return Processor(partition, index).Set(new(names, (int)count), new(values, (int)count));
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
     }
 
     [UnmanagedCallersOnly]
-    private static int GetApic(nint partition, uint index, void* state, uint size, uint* written) =>
-        Guard(() =>
+    private static int GetApic(nint partition, uint index, void* state, uint size, uint* written)
+    {
+        try
         {
             new Span<byte>(state, (int)size).Clear();
             Processor(partition, index).Cpu.Apic.Save(new Span<byte>(state, 1024));
             *written = size;
-        });
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
+    }
 
     [UnmanagedCallersOnly]
     private static int SetApic(nint partition, uint index, void* state, uint size) => Guard(() => Processor(partition, index).Cpu.Apic.Load(new ReadOnlySpan<byte>(state, 1024)));
@@ -209,9 +260,22 @@ internal static unsafe class SimulatedFunctions
 
     [UnmanagedCallersOnly]
     private static int EmulateIo(nint emulator, nint context, WHV_VP_EXIT_CONTEXT* vp, WHV_X64_IO_PORT_ACCESS_CONTEXT* access, WHV_EMULATOR_STATUS* status) =>
-        Guard(() => status->AsUINT32 = ((SimulatedEmulator)GCHandle.FromIntPtr(emulator).Target!).Execute(context, in *vp, ((ReadOnlySpan<byte>)access->InstructionBytes)[..access->InstructionByteCount]));
+        Emulate(emulator, context, vp, ((ReadOnlySpan<byte>)access->InstructionBytes)[..access->InstructionByteCount], status);
 
     [UnmanagedCallersOnly]
     private static int EmulateMmio(nint emulator, nint context, WHV_VP_EXIT_CONTEXT* vp, WHV_MEMORY_ACCESS_CONTEXT* access, WHV_EMULATOR_STATUS* status) =>
-        Guard(() => status->AsUINT32 = ((SimulatedEmulator)GCHandle.FromIntPtr(emulator).Target!).Execute(context, in *vp, ((ReadOnlySpan<byte>)access->InstructionBytes)[..access->InstructionByteCount]));
+        Emulate(emulator, context, vp, ((ReadOnlySpan<byte>)access->InstructionBytes)[..access->InstructionByteCount], status);
+
+    private static int Emulate(nint emulator, nint context, WHV_VP_EXIT_CONTEXT* vp, ReadOnlySpan<byte> bytes, WHV_EMULATOR_STATUS* status)
+    {
+        try
+        {
+            status->AsUINT32 = ((SimulatedEmulator)GCHandle.FromIntPtr(emulator).Target!).Execute(context, in *vp, bytes);
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Failed(e);
+        }
+    }
 }

@@ -57,7 +57,7 @@ internal sealed partial class SimulatedProcessor
 
     public WHV_TRANSLATE_GVA_RESULT_CODE Translate(ulong gva, WHV_TRANSLATE_GVA_FLAGS flags, out ulong gpa)
     {
-        var access = flags.HasFlag(WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateExecute) ? Access.Fetch : flags.HasFlag(WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateWrite) ? Access.Write : Access.Read;
+        var access = (flags & WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateExecute) != 0 ? Access.Fetch : (flags & WHV_TRANSLATE_GVA_FLAGS.WHvTranslateGvaFlagValidateWrite) != 0 ? Access.Write : Access.Read;
         return cpu.TryTranslateFor(gva, access, out gpa) ? WHV_TRANSLATE_GVA_RESULT_CODE.WHvTranslateGvaResultSuccess : WHV_TRANSLATE_GVA_RESULT_CODE.WHvTranslateGvaResultPageNotPresent;
     }
 

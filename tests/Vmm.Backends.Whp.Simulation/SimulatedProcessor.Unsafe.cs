@@ -17,6 +17,7 @@ internal sealed unsafe partial class SimulatedProcessor(Vcpu cpu)
     public static SimulatedProcessor? Current;
 
     private readonly ManualResetEventSlim _wake = new();
+    private readonly SimulatedDecoder _decoder = new();
     private readonly Queue<byte> _ends = new();
     private WHV_RUN_VP_EXIT_CONTEXT _exit;
     private int _cancelled;
@@ -143,9 +144,7 @@ internal sealed unsafe partial class SimulatedProcessor(Vcpu cpu)
         Span<byte> bytes = stackalloc byte[16];
         var count = Fetch(bytes);
         var bitness = Bitness(s.Efer, s.Seg[1].Attributes);
-        var decoder = Decoder.Create(bitness, new ByteArrayCodeReader(bytes[..count].ToArray()));
-        decoder.IP = s.Rip;
-        var instruction = decoder.Decode();
+        var instruction = _decoder.Decode(bitness, s.Rip, bytes[..count]);
         ref var gpr = ref s.Gpr;
         switch (_exit.ExitReason)
         {

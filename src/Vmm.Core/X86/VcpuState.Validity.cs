@@ -47,6 +47,7 @@ public sealed partial class VcpuState
         {
             // SYSENTER_ESP, SYSENTER_EIP, LSTAR, CSTAR, KERNEL_GS_BASE.
             if (index is 0x175 or 0x176 or 0xC0000082 or 0xC0000083 or 0xC0000102 && !Canonical(value)) return Told($"MSR 0x{index:x}", value);
+            if (index == 0x277 && !IsPageAttributeTable(value)) return Told("the page attribute table", value);
         }
 
         return null;
@@ -66,6 +67,17 @@ public sealed partial class VcpuState
             2 => !isCode && (type & 2) != 0,
             _ => !isCode || (type & 2) != 0,
         };
+    }
+
+    // Eight memory types: UC, WC, WT, WP, WB, UC- (Intel SDM vol. 3, table 12-10).
+    private static bool IsPageAttributeTable(ulong value)
+    {
+        for (; value != 0; value >>= 8)
+        {
+            if ((value & 0xFF) is 2 or 3 or > 7) return false;
+        }
+
+        return true;
     }
 
     // Limits are in bytes; with page granularity the low 12 bits are ones, without it there are but 20 bits.

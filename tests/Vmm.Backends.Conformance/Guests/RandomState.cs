@@ -9,7 +9,7 @@ public static class RandomState
     /// <summary>MSRs that every backend carries, with a value each from random bits.</summary>
     private static MsrValue[] Registers(Random random) =>
     [
-        new(0x174, (ushort)random.Next()), new(0x175, Canonical(random)), new(0x176, Canonical(random)), new(0x277, 0x0007_0406_0007_0406 ^ (random.Next(2) == 0 ? 0 : 0x0000_0005_0000_0000UL)),
+        new(0x174, (ushort)random.Next()), new(0x175, Canonical(random)), new(0x176, Canonical(random)), new(0x277, 0x0007_0406_0007_0406 ^ (random.Next(2) == 0 ? 0 : 0x0000_0002_0000_0000UL)),
         new(0xC0000081, (ulong)random.NextInt64()), new(0xC0000082, Canonical(random)), new(0xC0000083, Canonical(random)), new(0xC0000084, (uint)random.Next()), new(0xC0000102, Canonical(random)),
     ];
 
