@@ -269,7 +269,7 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
         ["CR4 reserved"] = s => s.Cr4 |= 1UL << 40, ["long mode without PAE"] = s => s.Cr4 = 0, ["CR8"] = s => s.Cr8 = 16, ["EFER reserved"] = s => s.Efer |= 2, ["EFER without LMA"] = s => s.Efer &= ~0x400UL,
         ["XCR0 zero"] = s => s.Xcr0 = 0, ["XCR0 AVX without SSE"] = s => s.Xcr0 = 5, ["virtual-8086 in long mode"] = s => s.Rflags |= 0x20000, ["activity"] = s => s.MpState = (MpState)77,
         ["vector"] = s => s.InjectedVector = 256, ["DR7"] = s => s.Debug[7] = 1UL << 33, ["RIP"] = s => s.Rip = 0x8000_0000_0000_0000, ["FS base"] = s => s.Segments[4].Base = 0x8000_0000_0000_0000,
-        ["GDT base"] = s => s.Gdt.Base = 0x8000_0000_0000_0000, ["IDT base"] = s => s.Idt.Base = 0x1234_0000_0000_0000, ["LSTAR"] = s => s.Msrs = [new MsrValue(0xC0000082, 0x8000_0000_0000_0000)],
+        ["GDT base"] = s => s.Gdt.Base = 0x8000_0000_0000_0000, ["IDT base"] = s => s.Idt.Base = 0x1234_0000_0000_0000, ["PAT"] = s => s.Msrs = [new MsrValue(0x277, 0x0007_0403_0007_0406)], ["LSTAR"] = s => s.Msrs = [new MsrValue(0xC0000082, 0x8000_0000_0000_0000)],
         ["CS not present"] = s => s.Segments[1].Attributes = 0xA01B, ["CS long and 32-bit"] = s => s.Segments[1].Attributes = 0xE09B, ["CS a system segment"] = s => s.Segments[1].Attributes = 0xA08B,
         ["SS a code segment"] = s => s.Segments[2].Attributes = 0xC09B, ["DS not readable"] = s => s.Segments[3].Attributes = 0xC099, ["DS limit"] = s => s.Segments[3].Limit = 0x12345678,
         ["ES base"] = s => s.Segments[0].Base = 1UL << 40, ["TR a data segment"] = s => s.Tr.Attributes = 0x93, ["LDTR a TSS"] = s => s.Ldt = new SegmentState(0, 0xFF, 0x50, 0x8B), ["shadow"] = s => s.InterruptShadow = 7,
