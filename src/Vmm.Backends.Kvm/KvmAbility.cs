@@ -23,12 +23,16 @@ internal static class KvmAbility
     {
         if (!host.Has(KVM_CAP_IMMEDIATE_EXIT)) return new("kvm", false, "This KVM is older than Linux 4.13 and cannot be interrupted safely.", "use a newer kernel", HypervisorCapabilities.None);
         if (settings.Irqchip == KvmIrqchip.Split && !host.Has(KVM_CAP_SPLIT_IRQCHIP)) return new("kvm", false, "This KVM cannot leave the I/O APIC to us.", "use Linux 4.5 or newer", HypervisorCapabilities.None);
-        var abilities = KvmPartition.Abilities(host, settings);
+        var abilities = HypervisorCapabilities.DirtyLog | (settings.Irqchip == KvmIrqchip.None ? 0 : HypervisorCapabilities.LocalApic | HypervisorCapabilities.HaltsInside);
         var problem = RunProgram(device, host);
         return problem is null
-            ? new("kvm", true, $"{settings.DevicePath} works, and runs kernel-mode code in hardware.", null, abilities | HypervisorCapabilities.FullSystem)
+            ? new("kvm", true, $"{settings.DevicePath} works, and runs kernel-mode code in hardware.", null, abilities | HypervisorCapabilities.FullSystem | Debugging(host))
             : new("kvm", true, $"{settings.DevicePath} works, but kernel-mode code is emulated, not run in hardware ({problem}): whole operating systems need the software CPU here.", null, abilities);
     }
+
+    // A KVM that emulates may step through kernel mode, but neither through user mode nor over an INT3, whatever its capability says.
+    private static HypervisorCapabilities Debugging(KvmHost host) =>
+        host.Has(KVM_CAP_SET_GUEST_DEBUG) ? HypervisorCapabilities.SingleStep | HypervisorCapabilities.HardwareBreakpoints | HypervisorCapabilities.SoftwareBreakpoints : 0;
 
     // Null when the program ran to its end in hardware.
     private static string? RunProgram(KvmFile device, KvmHost host)
@@ -39,7 +43,7 @@ internal static class KvmAbility
         WriteTables(memory);
         var bus = new SystemBus(memory);
         using var clock = new VmClock(TimeProvider.System);
-        using var partition = new KvmPartition(device, host, new KvmOptions { Irqchip = KvmIrqchip.None }, new PartitionOptions { Bus = bus, Clock = clock }, false);
+        using var partition = new KvmPartition(device, host, new KvmOptions { Irqchip = KvmIrqchip.None }, new PartitionOptions { Bus = bus, Clock = clock }, HypervisorCapabilities.None);
         var vcpu = (KvmVcpu)partition.Vcpus[0];
         bus.Ports.Map(DonePort, 1, new Done(vcpu));
         var state = new VcpuState { Rip = 0x5000, Rflags = 2, Cr0 = 0x80000033, Cr3 = 0x1000, Cr4 = 0x620, Efer = 0x500, };

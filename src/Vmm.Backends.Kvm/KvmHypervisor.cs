@@ -52,9 +52,12 @@ public sealed class KvmHypervisor(KvmOptions? options = null) : IHypervisor
 
         using (device)
         {
-            KvmHost host;
-            lock (_lock) host = Host(device);
-            return new KvmPartition(device, host, _options, options, _found?.Capabilities.HasFlag(HypervisorCapabilities.FullSystem) ?? true);
+            lock (_lock)
+            {
+                _found ??= KvmAbility.Probe(device, Host(device), _options);
+            }
+
+            return new KvmPartition(device, Host(device), _options, options, _found.Capabilities);
         }
     }
 

@@ -7,8 +7,9 @@ namespace Vmm.Backends.Kvm;
 /// <summary>MSIs, their routes, interrupts by eventfd, and MSRs that are denied.</summary>
 public sealed unsafe partial class KvmPartition
 {
-    // Reserved for level-triggered messages; those of irqfds come after them.
-    private const int RouteCount = 256, IrqfdCount = 256;
+    // Reserved for level-triggered messages; those of irqfds come after them. The kernel keeps this number in eight bits, and does not say so: with
+    // 256 there are none.
+    private const int RouteCount = 240, IrqfdCount = 256;
     private const uint LevelTriggered = 0x8000;
 
     private readonly Lock _routeLock = new();

@@ -20,12 +20,11 @@ public sealed partial class KvmPartition : IPartition
 
     private readonly KvmFile _vm;
     private readonly ImmutableArray<KvmVcpu> _vcpus;
-    private readonly HypervisorCapabilities _capabilities;
     private bool _disposed;
 
-    internal KvmPartition(KvmFile device, KvmHost host, KvmOptions settings, PartitionOptions options, bool isFullSystem)
+    internal KvmPartition(KvmFile device, KvmHost host, KvmOptions settings, PartitionOptions options, HypervisorCapabilities capabilities)
     {
-        (Host, Settings, Bus, Clock, Kicked) = (host, settings, options.Bus, options.Clock, options.Kicked);
+        (Host, Settings, Bus, Clock, Kicked, Capabilities) = (host, settings, options.Bus, options.Clock, options.Kicked, capabilities);
         _vm = new KvmFile(device.Call(KVM_CREATE_VM, nameof(KVM_CREATE_VM)));
         List<KvmVcpu> vcpus = [];
         try
@@ -40,7 +39,6 @@ public sealed partial class KvmPartition : IPartition
             Bus.DoorbellAdded += OnDoorbellAdded;
             Bus.DoorbellRemoved += OnDoorbellRemoved;
             foreach (var doorbell in Bus.Doorbells) OnDoorbellAdded(doorbell);
-            _capabilities = Abilities(host, settings) | (isFullSystem ? HypervisorCapabilities.FullSystem : 0);
         }
         catch
         {
@@ -51,7 +49,7 @@ public sealed partial class KvmPartition : IPartition
     }
 
     /// <inheritdoc/>
-    public HypervisorCapabilities Capabilities => _capabilities;
+    public HypervisorCapabilities Capabilities { get; }
 
     /// <inheritdoc/>
     public IReadOnlyList<IVcpu> Vcpus { get; } = [];
@@ -67,12 +65,6 @@ public sealed partial class KvmPartition : IPartition
     internal Action<int>? Kicked { get; }
 
     internal KvmFile Vm => _vm;
-
-    /// <summary>What a partition can do on a host, but for <see cref="HypervisorCapabilities.FullSystem"/>.</summary>
-    internal static HypervisorCapabilities Abilities(KvmHost host, KvmOptions settings) =>
-        HypervisorCapabilities.DirtyLog |
-        (settings.Irqchip == KvmIrqchip.None ? 0 : HypervisorCapabilities.LocalApic | HypervisorCapabilities.HaltsInside) |
-        (host.Has(KVM_CAP_SET_GUEST_DEBUG) ? HypervisorCapabilities.SingleStep | HypervisorCapabilities.HardwareBreakpoints | HypervisorCapabilities.SoftwareBreakpoints : 0);
 
     /// <inheritdoc/>
     public void Dispose()

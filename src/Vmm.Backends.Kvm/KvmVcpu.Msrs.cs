@@ -9,12 +9,13 @@ internal sealed partial class KvmVcpu
 {
     private const uint Tsc = 0x10, TscAdjust = 0x3B, TscDeadline = 0x6E0, FsGsFirst = 0xC0000100, FsGsLast = 0xC0000101, Efer = 0xC0000080, ApicBaseMsr = 0x1B;
 
-    private readonly uint[] _msrIndices;
+    // By index, each with its value after power-on.
+    private readonly kvm_msr_entry[] _msrs;
     private readonly uint _tscKilohertz;
     private long _origin = long.MinValue;
 
     // Those that this vCPU has: of the host's list, what can be read, and is not kept elsewhere in the state or part of features never offered.
-    private uint[] FindMsrs()
+    private kvm_msr_entry[] FindMsrs()
     {
         kvm_msr_entry[] asked =
         [
@@ -22,41 +23,45 @@ internal sealed partial class KvmVcpu
                where index is not ((>= FsGsFirst and <= FsGsLast) or Efer or ApicBaseMsr or (>= 0x40000000 and <= 0x400000FF) or (>= 0x480 and <= 0x4FF))
                select new kvm_msr_entry { index = index },
         ];
-        List<uint> found = [];
+        List<kvm_msr_entry> found = [];
 
         // The kernel stops at the first that it does not have.
         for (var rest = asked.AsSpan(); !rest.IsEmpty;)
         {
             var count = (uint)rest.Length;
             var read = Math.Max(0, _file.TryCallList(KVM_GET_MSRS, rest, ref count));
-            foreach (var entry in rest[..read]) found.Add(entry.index);
+            found.AddRange(rest[..read]);
             rest = rest[Math.Min(read + 1, rest.Length)..];
         }
 
-        found.Sort();
+        found.Sort((x, y) => x.index.CompareTo(y.index));
         return [.. found];
     }
 
     private MsrValue[] GetMsrs()
     {
-        var entries = Array.ConvertAll(_msrIndices, i => new kvm_msr_entry { index = i });
+        var entries = (kvm_msr_entry[])_msrs.Clone();
         var count = (uint)entries.Length;
         var read = _file.TryCallList(KVM_GET_MSRS, entries.AsSpan(), ref count);
         if (read < 0) throw KvmErrors.Of(nameof(KVM_GET_MSRS), -read);
-        return [.. entries.AsSpan(0, read).ToArray().Select(e => new MsrValue(e.index, e.data)).OrderBy(m => m.Index)];
+        return Array.ConvertAll(entries[..read], e => new MsrValue(e.index, e.data));
     }
 
-    // One by one, since the kernel stops at the first it does not take: registers that this host or model lacks (a snapshot of another
-    // backend may hold some) are left out. TSC_ADJUST would move the TSC that was just set.
+    // What a state does not name gets its value after power-on, but for the TSC, which runs on; what this host or model lacks (a snapshot of
+    // another backend may hold some) is left out. TSC_ADJUST would move the TSC that was just set.
     private void SetMsrs(MsrValue[] saved, bool isDeadline)
     {
-        Span<kvm_msr_entry> one = stackalloc kvm_msr_entry[1];
-        foreach (var (index, value) in saved)
+        var values = new Dictionary<uint, ulong>(saved.Length);
+        foreach (var (index, value) in saved) values[index] = value;
+        var entries = Array.FindAll(_msrs, m => (m.index == TscDeadline) == isDeadline && m.index != TscAdjust && (m.index != Tsc || values.ContainsKey(Tsc)));
+        foreach (ref var entry in entries.AsSpan()) entry.data = values.GetValueOrDefault(entry.index, entry.data);
+
+        // The kernel stops at the first that it does not take; that one keeps what it has.
+        for (var rest = entries.AsSpan(); !rest.IsEmpty;)
         {
-            if ((index == TscDeadline) != isDeadline || index == TscAdjust || Array.BinarySearch(_msrIndices, index) < 0) continue;
-            one[0] = new kvm_msr_entry { index = index, data = value };
-            uint count = 1;
-            _ = _file.TryCallList(KVM_SET_MSRS, one, ref count);
+            var count = (uint)rest.Length;
+            var taken = _file.TryCallList(KVM_SET_MSRS, rest, ref count);
+            rest = rest[Math.Min(Math.Max(taken, 0) + 1, rest.Length)..];
         }
     }
 

@@ -9,7 +9,7 @@ namespace Vmm.Backends.Kvm;
 internal sealed unsafe partial class KvmVcpu
 {
     private const int LegacyAndHeader = 576, PkruComponent = 9, PkruOffset = 2688, ComponentsAt = 512;
-    private const int ApicId = 0x20, ApicVersion = 0x30, ApicFormat = 0xE0, ApicSpurious = 0xF0, ApicLint0 = 0x350;
+    private const int ApicId = 0x20, ApicVersion = 0x30, ApicTaskPriority = 0x80, ApicFormat = 0xE0, ApicSpurious = 0xF0, ApicLint0 = 0x350;
     private const uint Masked = 1 << 16, ExternalMode = 0x700;
     private const ulong X2ApicEnabled = 0xC00, BootstrapProcessor = 1 << 8;
 
@@ -231,6 +231,9 @@ internal sealed unsafe partial class KvmVcpu
             if (Index == 0) Write(ApicLint0, ExternalMode);
         }
 
+        // CR8 is the task priority's class.
+        if (page[ApicTaskPriority] >> 4 != (int)state.Cr8) Write(ApicTaskPriority, (uint)state.Cr8 << 4);
+
         // SAFETY: 1 KiB, as the ioctl's number says.
         fixed (byte* pointer = page) _file.Call(KVM_SET_LAPIC, nameof(KVM_SET_LAPIC), (nint)pointer);
     }
@@ -288,25 +291,10 @@ internal sealed unsafe partial class KvmVcpu
         };
     }
 
-    // What no processor could hold; the rest the kernel checks.
     private void CheckState(VcpuState state)
     {
-        void Require(bool good, string field, ulong value)
-        {
-            if (!good) throw new ArgumentException($"vCPU {Index}: {field} cannot be 0x{value:x} on this CPU model; check where the state comes from, or choose a CPU model that has the feature.", nameof(state));
-        }
-
-        var (paging, isProtected) = ((state.Cr0 & 1UL << 31) != 0, (state.Cr0 & 1) != 0);
-        var (longEnabled, longActive) = ((state.Efer & 1 << 8) != 0, (state.Efer & 1 << 10) != 0);
-        Require(state.Cr0 >> 32 == 0 && (!paging || isProtected), "CR0", state.Cr0);
-        Require(state.Cr3 >> _model.PhysicalAddressBits == 0, "CR3", state.Cr3);
-        Require(!longActive || (state.Cr4 & 1 << 5) != 0, "CR4", state.Cr4);
-        Require(state.Cr8 < 16, "CR8", state.Cr8);
-        Require(longActive == (longEnabled && paging), "EFER", state.Efer);
-        Require((state.Xcr0 & 1) != 0 && (state.Xcr0 & ~KvmCpuid.Xcr0(_partition.Host, _model)) == 0 && (state.Xcr0 & 6) != 4, "XCR0", state.Xcr0);
-        Require((state.Rflags & 1 << 17) == 0 || (isProtected && !longActive), "RFLAGS", state.Rflags);
-        Require(Enum.IsDefined(state.MpState), "the activity state", (ulong)state.MpState);
-        Require(state.InjectedVector is >= -1 and <= 255, "the injected vector", (ushort)state.InjectedVector);
-        Require((state.Debug[6] | state.Debug[7]) >> 32 == 0, "DR6 or DR7", state.Debug[6] | state.Debug[7]);
+        var impossible = state.FindImpossible(_model);
+        if (impossible is null && (state.Xcr0 & ~KvmCpuid.Xcr0(_partition.Host, _model)) != 0) impossible = $"XCR0 (0x{state.Xcr0:x})";
+        if (impossible is not null) throw new ArgumentException($"vCPU {Index}: no processor of this CPU model holds this state: {impossible}; check where it comes from, or choose a CPU model that has the feature.", nameof(state));
     }
 }

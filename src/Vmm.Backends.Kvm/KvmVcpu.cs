@@ -33,7 +33,7 @@ internal sealed partial class KvmVcpu : IVcpu, IDisposable
             var entries = (uint)cpuid.Length;
             var result = _file.TryCallList(KVM_SET_CPUID2, cpuid.AsSpan(), ref entries);
             if (result < 0) throw KvmErrors.Of(nameof(KVM_SET_CPUID2), -result);
-            _msrIndices = FindMsrs();
+            _msrs = FindMsrs();
             _xsaveSize = Math.Max(VcpuState.XsaveSize, host[KVM_CAP_XSAVE2]);
         }
         catch

@@ -57,7 +57,13 @@ public class KvmVcpuTests
     [Fact]
     public void TripleFault_IsShutdown_AndStays()
     {
-        using var rig = new Rig([0x0F, 0x01, 0x1E, 0x00, 0x30, 0xCC]); // LIDT of a table of nothing; INT3
+        // In protected mode: some emulators heed no limit of real mode's table.
+        using var rig = new Rig([0x0F, 0x0B]); // UD2
+        var state = Rig.RealMode();
+        (state.Cr0, state.Idt) = (0x11, new DescriptorTable(0, 0));
+        state.Segments[1] = SegmentState.Code32(8);
+        foreach (var i in (ReadOnlySpan<int>)[0, 2, 3, 4, 5]) state.Segments[i] = SegmentState.Data32(16);
+        rig.Vcpu.SetState(state);
         Assert.Equal(VcpuStopKind.Shutdown, rig.Vcpu.Run().Kind);
         Assert.Equal(VcpuStopKind.Shutdown, rig.Vcpu.Run().Kind);
     }
@@ -229,11 +235,12 @@ public class KvmVcpuTests
     }
 
     [Fact]
-    public void TooManySlots_IsATypedErrorAndTheRegionIsNotThere()
+    public void RegionTheHostRefuses_IsATypedErrorAndNotThere()
     {
+        // No x86 processor has more than 52 bits of physical address.
         using var rig = new Rig([0xF4]);
-        using var beyond = MemoryRegion.Allocate("beyond", 1UL << 51, 4096);
+        using var beyond = MemoryRegion.Allocate("beyond", 1UL << 52, 4096);
         Assert.Throws<HypervisorException>(() => rig.Bus.Memory.Add(beyond));
-        Assert.Null(rig.Bus.Memory.Find(1UL << 51));
+        Assert.Null(rig.Bus.Memory.Find(1UL << 52));
     }
 }

@@ -52,22 +52,22 @@ public sealed class ProgramWriter
     private readonly Assembler _a = new(64);
     private readonly InstructionInfoFactory _information = new();
     private readonly OracleState _anyState = default;
-    private readonly bool _isKernel, _hasVectors;
+    private readonly bool _isKernel, _isEmulated, _mayLockSplit;
     private ulong _undefined;
     private ulong _everUndefined;
 
-    private ProgramWriter(bool isKernel, bool hasVectors) => (_isKernel, _hasVectors) = (isKernel, hasVectors);
+    private ProgramWriter(bool isKernel, bool isFullSystem) => (_isKernel, _isEmulated, _mayLockSplit) = (isKernel, isKernel && !isFullSystem, isFullSystem);
 
     /// <summary>Writes a program, with the suite's end behind it.</summary>
     /// <param name="genes">What it is made from.</param>
     /// <param name="isKernel">For ring 0.</param>
-    /// <param name="hasVectors">With SSE.</param>
+    /// <param name="isFullSystem">Without regard to what the hosts of <see cref="Vmm.Core.Backends.HypervisorCapabilities.FullSystem"/> do and others do not: see docs/backends.md.</param>
     /// <param name="undefinedAtEnd">The flags that may be undefined when it has come to its end.</param>
     /// <param name="undefined">The flags that may be undefined anywhere: where an exception ends it.</param>
     /// <returns>The assembled program.</returns>
-    public static byte[] Write(IReadOnlyList<Gene> genes, bool isKernel, bool hasVectors, out ulong undefinedAtEnd, out ulong undefined)
+    public static byte[] Write(IReadOnlyList<Gene> genes, bool isKernel, bool isFullSystem, out ulong undefinedAtEnd, out ulong undefined)
     {
-        var writer = new ProgramWriter(isKernel, hasVectors);
+        var writer = new ProgramWriter(isKernel, isFullSystem);
         for (var i = 0; i < genes.Count; i++) writer.Add(genes, ref i);
         writer._a.End();
         using var stream = new MemoryStream();
@@ -132,7 +132,7 @@ public sealed class ProgramWriter
             case 17:
                 // Rarely: what ends the program by an exception.
                 if (gene.Value % 8 == 0) Fault(gene);
-                else Put(Instruction.Create(Code.Popcnt_r64_rm64, a, b));
+                else if (!_isEmulated) Put(Instruction.Create(Code.Popcnt_r64_rm64, a, b));
                 break;
             case 18:
                 Put(Instruction.Create(Code.Mov_r32_imm32, Register.EDX, Port + (gene.A & 3)));
@@ -246,7 +246,7 @@ public sealed class ProgramWriter
 
     private void Vector(Gene gene)
     {
-        if (!_hasVectors) return;
+        if (_isEmulated) return;
         var (x, y) = (Register.XMM0 + (gene.A & 7), Register.XMM0 + (gene.B & 7));
         if (gene.Value % 3 == 0) Put(Instruction.Create(Code.Movups_xmm_xmmm128, x, Memory(gene)));
         else if (gene.Value % 3 == 1) Put(Instruction.Create(Code.Movups_xmmm128_xmm, Memory(gene), x));
@@ -281,7 +281,7 @@ public sealed class ProgramWriter
 
     private void Put(Instruction instruction)
     {
-        if (!MayRead(instruction)) return;
+        if (!MayRead(instruction) || (_isEmulated && IsEmulatedWrongly(instruction)) || (!_mayLockSplit && instruction.Mnemonic == Mnemonic.Xchg && (instruction.MemoryDisplacement64 & 7) != 0)) return;
         _a.AddInstruction(ref instruction);
         // Moves to and from control registers leave all flags undefined (Intel SDM vol. 2B, MOV).
         var mask = UndefinedFlags.Mask(instruction, _anyState) | (instruction.Mnemonic == Mnemonic.Mov ? Bits(instruction.RflagsUndefined) : 0);
@@ -297,6 +297,9 @@ public sealed class ProgramWriter
         _undefined |= flags;
         _everUndefined |= flags;
     }
+
+    // A failed CMPXCHG of 32-bit registers leaves the destination's upper half alone; KVM's emulator clears it.
+    private static bool IsEmulatedWrongly(in Instruction instruction) => instruction.Code == Code.Cmpxchg_rm32_r32 && instruction.Op0Kind == OpKind.Register;
 
     private bool MayRead(in Instruction instruction) => (Bits(instruction.RflagsRead) & _undefined) == 0 && _information.GetInfo(instruction).GetUsedRegisters().All(r => r.Register.GetFullRegister() != Register.RSI || r.Access is OpAccess.Read or OpAccess.CondRead);
 

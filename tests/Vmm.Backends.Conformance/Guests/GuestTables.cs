@@ -36,14 +36,13 @@ public static class GuestTables
         memory.TryWrite(Tss + 4, isLong ? InnerStack : InnerStack | (ulong)DataSelector << 32);
         if (isLong) memory.TryWrite(Tss + 36, IstStack);
 
-        // The I/O permission bitmap lies behind the limit: there is none.
-        memory.TryWrite<ushort>(Tss + 102, 0xFFFF);
+        // The I/O permission bitmap, all zeros, lets ring 3 use the lower ports, the exit port above all: not every KVM keeps IOPL in ring 3.
+        memory.TryWrite<ushort>(Tss + 102, 104);
         state.Segments.AsSpan().Fill(new SegmentState(0, uint.MaxValue, user ? UserData : DataSelector, (ushort)(user ? 0xC0F3 : 0xC093)));
         var code = isLong ? SegmentState.Code64(user ? UserCode64 : Code64) : SegmentState.Code32(user ? UserCode32 : Code32);
         state.Segments[1] = user ? code with { Attributes = (ushort)(code.Attributes | 0x60) } : code;
 
-        // Ring 3 may use ports: the exit port above all.
-        state.Rflags = user ? 0x3002UL : 2;
+        state.Rflags = 2;
         (state.Cr0, state.Cr4) = (isLong ? 0x80050033UL : 0x00050033, isLong ? 0x6A0UL : 0x600);
         if (isLong) WritePages(memory, state);
     }

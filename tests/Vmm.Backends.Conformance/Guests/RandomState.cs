@@ -19,8 +19,8 @@ public static class RandomState
         var random = new Random(seed);
         for (var i = 0; i < 16; i++) state.Gpr[i] = (ulong)random.NextInt64(long.MinValue, long.MaxValue);
         var isLong = (state.Efer & 0x400) != 0;
-        // CF, PF, AF, ZF, SF, IF, DF, OF, AC, ID.
-        state.Rflags = (state.Rflags & 0x3000) | 2 | ((uint)random.Next() & 0x240ED5u);
+        // CF, PF, AF, ZF, SF, IF, DF, OF, IOPL, AC, ID.
+        state.Rflags = 2 | ((uint)random.Next() & 0x243ED5u);
         state.Rip += (ulong)random.Next(0x1000);
         if (isLong) (state.Segments[4].Base, state.Segments[5].Base) = (Canonical(random), Canonical(random));
         (state.Cr2, state.Cr8) = (Canonical(random), (ulong)random.Next(16));

@@ -28,13 +28,13 @@ public abstract class DifferentialTests<TBackend, TOther> : Conformance<TBackend
     private void Compare(bool isKernel)
     {
         _other.RequireUsable();
-        var hasVectors = Backend.Lacks(HypervisorCapabilities.FullSystem) is null && _other.Lacks(HypervisorCapabilities.FullSystem) is null;
+        var isFullSystem = Backend.Lacks(HypervisorCapabilities.FullSystem) is null && _other.Lacks(HypervisorCapabilities.FullSystem) is null;
         Pair[] pair = [new(this, Backend, isKernel), new(this, _other, isKernel)];
         var gene = from kind in Gen.Choose(0, 25) from a in Gen.Choose(0, 1000) from b in Gen.Choose(0, 1000) from value in Gen.Choose(0, int.MaxValue) select new Gene(kind, a, b, value);
         var programs = from count in Gen.Choose(1, 40) from genes in gene.ArrayOf(count) from seed in Gen.Choose(0, int.MaxValue) select (genes, seed);
         var property = Prop.ForAll(Arb.From(programs, Shrink), program =>
         {
-            var code = ProgramWriter.Write(program.genes, isKernel, hasVectors, out var atEnd, out var undefined);
+            var code = ProgramWriter.Write(program.genes, isKernel, isFullSystem, out var atEnd, out var undefined);
             foreach (var side in pair) side.Run(code, program.seed, atEnd, undefined);
             var differences = pair[0].Differences(pair[1]);
             Assert.True(differences is [], $"seed {program.seed}, undefined flags 0x{undefined:x}, code {Convert.ToHexString(code)}: {string.Join("; ", differences)}");
@@ -93,7 +93,15 @@ public abstract class DifferentialTests<TBackend, TOther> : Conformance<TBackend
             state.Rflags |= (uint)random.Next() & 0x8D5u;
             random.NextBytes(state.Xsave.AsSpan(160, 256));
             var (ports, device) = (_ports.Accesses.Length, _device.Accesses.Length);
-            _end = _guest.Run();
+            try
+            {
+                _end = _guest.Run();
+            }
+            catch (TimeoutException e)
+            {
+                throw new TimeoutException($"seed {seed}, code {Convert.ToHexString(code)}: {e.Message}");
+            }
+
             _defined = ~(_end.Kind == EndKind.Exit ? undefinedAtEnd : undefined);
             _seen = (_ports.Accesses[ports..], _device.Accesses[device..]);
         }

@@ -155,7 +155,7 @@ public abstract class PortTests<TBackend> : Conformance<TBackend> where TBackend
     }
 
     [Fact]
-    public void UserMode_WithIopl3_ReachesTheDevice()
+    public void UserMode_ReachesTheDevice()
     {
         var guest = Guest(64, a => { a.mov(edx, Port); a.@in(ax, dx); a.@out(dx, al); }, user: true);
         var device = guest.Ports(Port, 8);
@@ -164,12 +164,23 @@ public abstract class PortTests<TBackend> : Conformance<TBackend> where TBackend
     }
 
     [Fact]
-    public void UserMode_WithoutPermission_Faults()
+    public void UserMode_WithIopl3_NeedsNoPermission()
     {
         Need(HypervisorCapabilities.FullSystem);
+        var guest = Guest(64, a => { a.mov(edx, Port); a.@in(ax, dx); a.@out(dx, al); }, user: true);
+        guest.State.Rflags = 0x3002;
+        guest.Write<ushort>(GuestTables.Tss + 102, 0xFFFF);
+        var device = guest.Ports(Port, 8);
+        guest.RunToEnd();
+        Assert.Equal([Recorder.Read(0, 2), Recorder.Write(0, 1, 0xA0)], device.Accesses);
+    }
+
+    [Fact]
+    public void UserMode_WithoutPermission_Faults()
+    {
         var guest = Guest(64, a => { a.mov(edx, Port); a.@out(dx, al); }, user: true);
         var device = guest.Ports(Port, 8);
-        guest.State.Rflags = 2;
+        guest.Write<ushort>(GuestTables.Tss + 102, 0xFFFF);
         guest.RunToTrap(13);
         Assert.Empty(device.Accesses);
         Assert.Equal(0UL, guest.Frame(0));
@@ -178,11 +189,8 @@ public abstract class PortTests<TBackend> : Conformance<TBackend> where TBackend
     [Fact]
     public void UserMode_PermissionBitmap_DecidesByPort()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, (a, at) => { a.mov(edx, Port); a.@out(dx, al); a.inc(edx); at("denied"); a.@out(dx, al); }, user: true);
         var device = guest.Ports(Port, 8);
-        guest.State.Rflags = 2;
-        guest.Write<ushort>(GuestTables.Tss + 102, 0x68);
         for (ulong i = 0; i <= 0x200; i++) guest.Write<byte>(GuestTables.Tss + 0x68 + i, 0xFF);
         guest.Write<byte>(GuestTables.Tss + 0x68 + Port / 8, 0xFE);
         guest.RunToTrap(13);
