@@ -64,6 +64,9 @@ internal sealed unsafe partial class Vcpu
             if (S.Events != 0 || Activity != Core.X86.MpState.Runnable)
             {
                 if (ServeEvents() is { } stop) return stop;
+
+                // Something came for a processor that is halted, or waits for start-up, while it was about to say so; it is not awake by that.
+                if (Activity != Core.X86.MpState.Runnable) continue;
             }
 
             // Only INIT (or a new state) brings a processor back.
