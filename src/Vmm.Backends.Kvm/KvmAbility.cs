@@ -51,8 +51,8 @@ internal static class KvmAbility
         foreach (var i in (ReadOnlySpan<int>)[0, 2, 3, 4, 5]) state.Segments[i] = SegmentState.Data32(16);
         vcpu.SetState(state);
         var stop = vcpu.Run();
-        if (stop.Kind != VcpuStopKind.Kicked) return stop.Reason ?? stop.Kind.ToString();
-        return KvmStatistics.TryRead(vcpu.File, "insn_emulation", out var emulated) && emulated >= 1000 ? $"{emulated} of 2 000 instructions were emulated" : null;
+        if (KvmStatistics.TryRead(vcpu.File, "insn_emulation", out var emulated) && emulated >= 1000) return $"{emulated} of 2 000 instructions were emulated";
+        return stop.Kind == VcpuStopKind.Kicked ? null : stop.Reason ?? stop.Kind.ToString();
     }
 
     // Four levels of tables: the first 2 MiB, mapped to themselves.

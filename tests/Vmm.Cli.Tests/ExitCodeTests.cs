@@ -1,4 +1,5 @@
 using Vmm.Cli.Tests.Support;
+using Vmm.Core.Backends;
 
 namespace Vmm.Cli.Tests;
 
@@ -100,6 +101,15 @@ public class ExitCodeTests
         Assert.Equal(ExitCode.NoBackend, await cli.RunRomAsync(Rom.PowersOff(), "--backend", backend));
         Assert.Contains(backend, cli.Error);
         Assert.Contains("vmm doctor", cli.Error);
+    }
+
+    [Fact]
+    public async Task Backend_ThatDoesNotRunWholeSystems_IsToldOfWithTheOneThatDoes()
+    {
+        Assert.SkipUnless(VmmHost.Probe().Any(p => p is { Backend: "kvm", IsUsable: true } && !p.Capabilities.HasFlag(HypervisorCapabilities.FullSystem)), "KVM here is absent, or runs whole systems.");
+        using var cli = new CliRun();
+        Assert.Equal(ExitCode.PoweredOff, await cli.RunRomAsync(Rom.PowersOff(), "--backend", "kvm"));
+        Assert.Contains("--backend software", cli.Error);
     }
 
     private static async Task EndsWithAsync(int code, byte[] rom, string? sentence, params string[] arguments)

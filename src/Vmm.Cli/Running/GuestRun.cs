@@ -135,6 +135,11 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         try
         {
             var backend = VmmHost.SelectBackend(options.Backend);
+            if (options.Backend != "auto" && backend.Probe() is var probe && !probe.Capabilities.HasFlag(HypervisorCapabilities.FullSystem))
+            {
+                streams.Error.WriteLine($"vmm: {backend.Name}: {probe.Detail} If this guest hangs or fails, use --backend software.");
+            }
+
             return backend is SoftwareHypervisor ? new SoftwareHypervisor { Engine = options.Engine } : backend;
         }
         catch (VmmConfigurationException e)
