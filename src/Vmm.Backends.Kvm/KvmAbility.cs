@@ -51,7 +51,7 @@ internal static class KvmAbility
         foreach (var i in (ReadOnlySpan<int>)[0, 2, 3, 4, 5]) state.Segments[i] = SegmentState.Data32(16);
         vcpu.SetState(state);
         var stop = vcpu.Run();
-        if (KvmStatistics.TryRead(vcpu.File, "insn_emulation", out var emulated) && emulated >= 1000) return $"{emulated} of 2 000 instructions were emulated";
+        if (KvmStatistics.TryRead(vcpu.File, "insn_emulation", out var emulated) && emulated >= 1000) return $"{emulated} instructions of a short program were emulated";
         return stop.Kind == VcpuStopKind.Kicked ? null : stop.Reason ?? stop.Kind.ToString();
     }
 
