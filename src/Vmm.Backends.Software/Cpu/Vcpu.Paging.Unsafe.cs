@@ -86,6 +86,7 @@ internal sealed unsafe partial class Vcpu
             if (!Permits(linear, access, user, view, rights, (noExecute >> 63) != 0, entry)) return false;
             var wanted = entry | Accessed | (access == Access.Write ? Dirty : 0);
             if (wanted != entry && !TrySetTable(entryGpa, entry, wanted)) return TryTranslate(linear, access, view, out gpa, out global);
+            if (level > 1) _tlb.NoteLarge(linear, shift);
             var within = (1UL << shift) - 1;
             gpa = (entry & AddressMask & ~within) | (linear & within);
             global = (entry & GlobalBit) != 0 && (s.Cr4 & Cr4Pge) != 0;
@@ -107,6 +108,7 @@ internal sealed unsafe partial class Vcpu
             if (!Permits(linear, access, user, view, directory, false, 0)) return false;
             var wanted = directory | Accessed | (access == Access.Write ? Dirty : 0);
             if (wanted != directory && !TrySetTable(directoryGpa, directory, wanted)) return TryTranslate(linear, access, view, out gpa, out global);
+            _tlb.NoteLarge(linear, 22);
             gpa = (directory & 0xFFC00000) | ((ulong)((directory >> 13) & 0xFF) << 32) | (linear & 0x3FFFFF);
             global = (directory & GlobalBit) != 0 && (s.Cr4 & Cr4Pge) != 0;
             return true;

@@ -378,9 +378,9 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVLPG.</summary>
     public void FlushPage(ulong linear)
     {
-        _tlb.FlushPage(linear);
+        var shift = _tlb.FlushPage(linear);
         _blocks.ClearJumps();
-        _translator?.Targets.DropPage(linear);
+        _translator?.Targets.DropPage(linear, shift);
     }
 
     private int _view;

@@ -25,6 +25,7 @@ internal sealed unsafe class Tlb
     private const int FetchSize = 256;
 
     private readonly byte* _memory;
+    private readonly LargePageFilter _large = new();
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
     private ulong _fetchEpoch = 1, _globalFetchEpoch = 1;
     private readonly TlbEntry*[] _journal = new TlbEntry*[JournalSize];
@@ -78,6 +79,7 @@ internal sealed unsafe class Tlb
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
+        _large.Clear();
         _fetchEpoch++;
         _globalFetchEpoch++;
         for (var array = 0; array < Sets * 2; array++) Empty((TlbEntry*)(_memory + array * ArrayBytes));
@@ -98,9 +100,21 @@ internal sealed unsafe class Tlb
         _journaled = 0;
     }
 
-    /// <summary>Drops one linear page.</summary>
-    public void FlushPage(ulong linear)
+    /// <summary>A large page was walked: what is filled from it goes away together.</summary>
+    /// <param name="linear">An address in it.</param>
+    /// <param name="shift">The binary logarithm of its size.</param>
+    public void NoteLarge(ulong linear, int shift) => _large.Add(linear, shift);
+
+    /// <summary>Drops one linear page, with all of a large page that it may have been part of; the binary logarithm of what was dropped.</summary>
+    public int FlushPage(ulong linear)
     {
+        var shift = _large.ShiftAt(linear);
+        if (shift > 12)
+        {
+            FlushRegion(linear, shift);
+            return shift;
+        }
+
         for (var array = 0; array < Sets * 2; array++)
         {
             var entry = (TlbEntry*)(_memory + array * ArrayBytes) + Slot(linear);
@@ -108,6 +122,24 @@ internal sealed unsafe class Tlb
         }
 
         _fetches[FetchSlot(false, linear)].Key = _fetches[FetchSlot(true, linear)].Key = 0;
+        return shift;
+    }
+
+    private void FlushRegion(ulong linear, int shift)
+    {
+        for (var array = 0; array < Sets * 2; array++)
+        {
+            var entries = (TlbEntry*)(_memory + array * ArrayBytes);
+            for (var i = 0; i < Size; i++)
+            {
+                if (((0 - entries[i].Negated) ^ linear) >> shift == 0) Drop(entries + i);
+            }
+        }
+
+        foreach (ref var fetch in _fetches.AsSpan())
+        {
+            if ((fetch.Key ^ linear) >> shift == 0) fetch.Key = 0;
+        }
     }
 
     /// <summary>Drops write entries that lead to one host page (its code was decoded, or it must be logged again); zero means all.</summary>

@@ -66,16 +66,16 @@ internal sealed unsafe class TargetCache
         if (Find(view, rip) != 0) Clear(view, Slot(rip));
     }
 
-    /// <summary>Forgets targets in one linear page.</summary>
-    public void DropPage(ulong linear)
+    /// <summary>Forgets targets in one linear page, whose size is a power of two.</summary>
+    public void DropPage(ulong linear, int shift)
     {
-        if (!_globalPages.MayHave(linear) && !_otherPages.MayHave(linear)) return;
+        if (shift == 12 && !_globalPages.MayHave(linear) && !_otherPages.MayHave(linear)) return;
         for (var view = 0; view < Views; view++)
         {
             if (!_used[view]) continue;
             for (var slot = 0; slot < Size; slot++)
             {
-                if (((0 - *Entry(view, slot)) ^ linear) >> 12 == 0) Clear(view, slot);
+                if (((0 - *Entry(view, slot)) ^ linear) >> shift == 0) Clear(view, slot);
             }
         }
     }

@@ -8,12 +8,12 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Code that is written while it is in use, and I/O that instructions make.</summary>
-public sealed class CodeWritingTests
+public abstract class CodeWritingTests<TEngine> where TEngine : IEngine
 {
     [Fact]
     public void Store_AheadInTheSameBlock_IsExecuted()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.mov(__byte_ptr[rbx], 7); mark("next"); a.mov(cl, 1); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.mov(__byte_ptr[rbx], 7); mark("next"); a.mov(cl, 1); });
         guest[3] = guest["next"] + 1;
         guest.RunToEnd();
         Assert.Equal(7UL, guest[1]);
@@ -22,7 +22,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void Store_AcrossAPageEndIntoCode_IsExecuted()
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             a.mov(rsi, 0x71000);
             a.call(rsi);
@@ -39,7 +39,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void Loop_ThatRewritesItself_RunsEachVersion()
     {
-        using var guest = new SystemGuest(64, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) =>
         {
             var loop = a.CreateLabel();
             a.Label(ref loop);
@@ -58,7 +58,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void HostWrite_ByDma_IsExecuted()
     {
-        using var guest = new SystemGuest(64, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) =>
         {
             var loop = a.CreateLabel();
             a.mov(ecx, 2);
@@ -79,7 +79,7 @@ public sealed class CodeWritingTests
     [InlineData(1), InlineData(2), InlineData(4), InlineData(8)]
     public void Mmio_OfAnyGeneralSize_ReachesTheDeviceWhole(int size)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             switch (size)
             {
@@ -102,7 +102,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void Mmio_SixteenBytes_ReachTheDeviceInParts()
     {
-        using var guest = new SystemGuest(64, a => { a.movups(__xmmword_ptr[rbx], xmm0); a.movups(xmm1, __xmmword_ptr[rbx]); a.movq(rax, xmm1); a.pextrq(rcx, xmm1, 1); });
+        using var guest = new SystemGuest<TEngine>(64, a => { a.movups(__xmmword_ptr[rbx], xmm0); a.movups(xmm1, __xmmword_ptr[rbx]); a.movq(rax, xmm1); a.pextrq(rcx, xmm1, 1); });
         guest.Bus.Mmio.Map(0x500000, 0x100, new Store());
         guest.Write(SystemGuest.Tables + 0x2010, 0x400083UL);
         guest[3] = 0x500010;
@@ -114,7 +114,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void RepeatedOuts_GivesEveryByteInOrder()
     {
-        using var guest = new SystemGuest(64, a => a.rep.outsb());
+        using var guest = new SystemGuest<TEngine>(64, a => a.rep.outsb());
         var bytes = new List<byte>();
         guest.Bus.Ports.Map(0x20, 1, new Device { Written = v => bytes.Add((byte)v) });
         guest.Bytes(0x10000, [.. Enumerable.Range(0, 1000).Select(i => (byte)(i * 7))]);
@@ -127,7 +127,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void RepeatedIns_PageFaultInTheMiddle_LosesNothing()
     {
-        using var guest = new SystemGuest(64, a => a.rep.insw()).SetPage(0x11000, 0);
+        using var guest = new SystemGuest<TEngine>(64, a => a.rep.insw()).SetPage(0x11000, 0);
         ushort next = 0;
         guest.Bus.Ports.Map(0x20, 2, new Device { Supplied = () => next++ });
         (guest[1], guest[2], guest[7]) = (20, 0x20, 0x11000 - 10);
@@ -138,7 +138,7 @@ public sealed class CodeWritingTests
     [Fact]
     public void PortBitmap_AllowsWhatItSays()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.@in(al, 0x21); mark("next"); a.@in(ax, 0x21); }, user: true);
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.@in(al, 0x21); mark("next"); a.@in(ax, 0x21); }, user: true);
         guest.Write<ushort>(SystemGuest.Tss + 102, 104);
         guest.Write<ulong>(SystemGuest.Tss + 104, ~(1UL << 0x21));
         Assert.Equal(new Trap(13, 0, guest["next"]), guest.RunToTrap());
@@ -149,7 +149,7 @@ public sealed class CodeWritingTests
     {
         static (ulong[], ulong, byte[]) Trace()
         {
-            using var guest = new SystemGuest(64, a =>
+            using var guest = new SystemGuest<TEngine>(64, a =>
             {
                 // The timer interrupts a loop that stores what the counter says.
                 var loop = a.CreateLabel();

@@ -6,13 +6,13 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Every exception's vector, error code and return address (Intel SDM vol. 3, 7.15).</summary>
-public sealed class ExceptionTests
+public abstract class ExceptionTests<TEngine> where TEngine : IEngine
 {
     private const ulong NonCanonical = 0x8000_0000_0000_0000;
 
     private static Trap Run(int bitness, bool user, Action<Assembler> fault, Action<SystemGuest>? prepare = null)
     {
-        using var guest = new SystemGuest(bitness, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(bitness, (a, mark) =>
         {
             a.nop();
             mark("fault");
@@ -106,7 +106,7 @@ public sealed class ExceptionTests
     [Fact]
     public void TaskStateSegment_TooShortForInnerStack_IsInvalidTss()
     {
-        using var guest = new SystemGuest(64, a => a.@int(0x80), user: true);
+        using var guest = new SystemGuest<TEngine>(64, a => a.@int(0x80), user: true);
         guest.State.Tr = guest.State.Tr with { Limit = 10 };
         guest.SetGate(10, SystemGuest.Handlers + 160, 0, ist: 0);
         // #TS needs the same stack: with none there it ends in a double fault, and then a shutdown.
@@ -123,7 +123,7 @@ public sealed class ExceptionTests
     [Fact]
     public void SingleStep_TrapsAfterOneInstruction()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.inc(eax); mark("second"); a.inc(eax); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.inc(eax); mark("second"); a.inc(eax); });
         guest.State.Rflags |= 0x100;
         Assert.Equal(new Trap(1, 0, guest["second"]), guest.RunToTrap());
         Assert.Equal(0x4000UL, guest.State.Debug[6] & 0xE00F);
@@ -133,7 +133,7 @@ public sealed class ExceptionTests
     [Fact]
     public void SingleStep_SoftwareInterrupt_HandlerIsNotStepped()
     {
-        using var guest = new SystemGuest(64, a => a.@int(0x80));
+        using var guest = new SystemGuest<TEngine>(64, a => a.@int(0x80));
         guest.State.Rflags |= 0x100;
         Assert.Equal(0x80, guest.RunToTrap().Vector);
     }
@@ -141,7 +141,7 @@ public sealed class ExceptionTests
     [Fact]
     public void SingleStep_PopfSetsTrapFlag_NextInstructionIsDone()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.push(0x102); a.popfq(); a.mov(ecx, 7); mark("after"); a.mov(ecx, 8); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.push(0x102); a.popfq(); a.mov(ecx, 7); mark("after"); a.mov(ecx, 8); });
         Assert.Equal(new Trap(1, 0, guest["after"]), guest.RunToTrap());
         Assert.Equal(7UL, guest[1]);
     }
@@ -149,7 +149,7 @@ public sealed class ExceptionTests
     [Fact]
     public void ExecuteBreakpoint_IsAFaultAndResumeFlagPassesIt()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.nop(); mark("here"); a.mov(ecx, 7); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.nop(); mark("here"); a.mov(ecx, 7); });
         (guest.State.Debug[0], guest.State.Debug[7]) = (guest["here"], 0x401);
         Assert.Equal(new Trap(1, 0, guest["here"]), guest.RunToTrap());
         Assert.Equal(1UL, guest.State.Debug[6] & 0xE00F);
@@ -165,7 +165,7 @@ public sealed class ExceptionTests
     [InlineData(0x10000UL, true), InlineData(0x10003UL, true), InlineData(0x10004UL, false)]
     public void WriteBreakpoint_OverlappingStore_TrapsAfterIt(ulong address, bool hit)
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.mov(__byte_ptr[rax], 1); mark("after"); a.nop(); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.mov(__byte_ptr[rax], 1); mark("after"); a.nop(); });
         guest[0] = address;
         // DR1: writes of 4 bytes at 0x10000.
         (guest.State.Debug[1], guest.State.Debug[7]) = (0x10000, 0x400 | 4 | 0xDUL << 20);
@@ -183,7 +183,7 @@ public sealed class ExceptionTests
     [Fact]
     public void GeneralDetect_DebugRegisterAccess_Faults()
     {
-        using var guest = new SystemGuest(64, a => a.mov(rax, dr0));
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(rax, dr0));
         guest.State.Debug[7] = 0x2400;
         Assert.Equal(new Trap(1, 0, SystemGuest.Start), guest.RunToTrap());
         Assert.Equal((0x2000UL, 0x400UL), (guest.State.Debug[6] & 0xE00F, guest.State.Debug[7]));

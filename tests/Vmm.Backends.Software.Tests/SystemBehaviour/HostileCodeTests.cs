@@ -7,13 +7,13 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Guests that mean harm, and the cost of exits.</summary>
-public sealed class HostileCodeTests
+public abstract class HostileCodeTests<TEngine> where TEngine : IEngine
 {
     [Theory]
     [InlineData(16), InlineData(32), InlineData(64)]
     public void RandomBytes_ManySeeds_EndInAStop(int bitness)
     {
-        using var guest = new SystemGuest(bitness, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(bitness, a => a.nop());
         var start = guest.State;
         var saved = new VcpuState();
         guest.Cpu.SetState(start);
@@ -37,7 +37,7 @@ public sealed class HostileCodeTests
     [Fact]
     public void PortExits_AHundredThousand_AllocateNothing()
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             var loop = a.CreateLabel();
             a.mov(edx, 0x1234);
@@ -63,7 +63,7 @@ public sealed class HostileCodeTests
     [Fact]
     public void Cpuid_AnyLeaf_NeverThrows()
     {
-        using var guest = new SystemGuest(64, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
         foreach (var high in (uint[])[0, 0x40000000, 0x80000000, 0xC0000000, 0xFFFFFF00])
         {
             for (uint leaf = 0; leaf < 256; leaf++)
@@ -77,7 +77,7 @@ public sealed class HostileCodeTests
     [Fact]
     public void Msrs_AllRanges_NeverThrowAndReadBackWhatTheyAccept()
     {
-        using var guest = new SystemGuest(64, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
         guest.Cpu.SetState(guest.State);
         var random = new Random(7);
         foreach (var high in (uint[])[0, 0x4000_0000, 0x4B56_4D00, 0xC000_0000, 0xC001_0000, 0xFFFF_F000])

@@ -7,14 +7,14 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>The local APIC as a program meets it, in counted time (Intel SDM vol. 3, chapter 11).</summary>
-public sealed class LocalApicTests
+public abstract class LocalApicTests<TEngine> where TEngine : IEngine
 {
     private const uint ApicBase = 0x1B, SelfIpi = 0x83F, X2Eoi = 0x80B, X2Spurious = 0x80F, TscDeadline = 0x6E0;
 
     // RBP is the APIC's page; vector 0x50 counts in RBX and ends the interrupt.
     private static SystemGuest Make(Action<Assembler, Action<string>> body)
     {
-        var guest = new SystemGuest(64, (a, mark) => { a.mov(__dword_ptr[rbp + 0xF0], 0x1FF); body(a, mark); }, nanosecondsPerInstruction: 1);
+        var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.mov(__dword_ptr[rbp + 0xF0], 0x1FF); body(a, mark); }, nanosecondsPerInstruction: 1);
         guest.Write(SystemGuest.Tables + 0x1018, 0xC0000083UL);
         guest.Handle(0x50, a => { a.inc(rbx); a.mov(__dword_ptr[rbp + 0xB0], 0); a.iretq(); });
         guest[5] = 0xFEE00000;
@@ -151,21 +151,21 @@ public sealed class LocalApicTests
     [InlineData(0xFEE00900UL, 0xFEE00500UL), InlineData(0xFEE00D00UL, 0xFEE00900UL), InlineData(0xFEE00100UL, 0xFEE00D00UL), InlineData(0xFEE00900UL, 0xFEE00901UL)]
     public void ApicBase_IllegalTransition_IsProtectionFault(ulong from, ulong to)
     {
-        using var guest = new SystemGuest(64, (a, mark) => { WriteMsr(a, ApicBase, from); a.mov(eax, (uint)to); mark("fault"); a.wrmsr(); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { WriteMsr(a, ApicBase, from); a.mov(eax, (uint)to); mark("fault"); a.wrmsr(); });
         Assert.Equal(new Trap(13, 0, guest["fault"]), guest.RunToTrap());
     }
 
     [Fact]
     public void X2ApicRegister_InXApicMode_IsProtectionFault()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { a.mov(ecx, X2Spurious); mark("fault"); a.rdmsr(); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.mov(ecx, X2Spurious); mark("fault"); a.rdmsr(); });
         Assert.Equal(new Trap(13, 0, guest["fault"]), guest.RunToTrap());
     }
 
     [Fact]
     public void Nmi_IsTakenWithInterruptsOff_AndBlocksTheNextUntilIret()
     {
-        using var guest = new SystemGuest(64, (a, mark) => { mark("start"); a.nop(); });
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { mark("start"); a.nop(); });
         guest.Cpu.SetState(guest.State);
         guest.Cpu.InjectNmi();
         guest.Cpu.Run();

@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Long mode: stacks of interrupts, returns, fast system calls (Intel SDM vol. 3, 6.8 and 7.14).</summary>
-public sealed class LongModeTests
+public abstract class LongModeTests<TEngine> where TEngine : IEngine
 {
     private const uint Star = 0xC0000081, Lstar = 0xC0000082, Fmask = 0xC0000084, KernelGsBase = 0xC0000102, SysenterCs = 0x174;
     private const ulong Entry = 0x70000;
@@ -14,7 +14,7 @@ public sealed class LongModeTests
     [Fact]
     public void Interrupt_SameRing_AlignsTheStack()
     {
-        using var guest = new SystemGuest(64, a => { a.push(rax); a.@int(0x80); });
+        using var guest = new SystemGuest<TEngine>(64, a => { a.push(rax); a.@int(0x80); });
         guest.RunToTrap();
         Assert.Equal(SystemGuest.Stack - 16 - 40, guest[4]);
         Assert.Equal(SystemGuest.Stack - 8, guest.Read<ulong>(guest[4] + 24));
@@ -23,7 +23,7 @@ public sealed class LongModeTests
     [Fact]
     public void Interrupt_FromRing3_TakesStackOfTheTssAndNullSs()
     {
-        using var guest = new SystemGuest(64, a => a.@int(0x80), user: true);
+        using var guest = new SystemGuest<TEngine>(64, a => a.@int(0x80), user: true);
         guest.RunToTrap();
         Assert.Equal((SystemGuest.InnerStack - 40, (ushort)0), (guest[4], guest.State.Segments[2].Selector));
         Assert.Equal((SystemGuest.UserStack, (ulong)SystemGuest.UserData), (guest.Read<ulong>(guest[4] + 24), guest.Read<ulong>(guest[4] + 32)));
@@ -32,7 +32,7 @@ public sealed class LongModeTests
     [Fact]
     public void Interrupt_WithStackTable_TakesThatStack()
     {
-        using var guest = new SystemGuest(64, a => a.@int(0x80));
+        using var guest = new SystemGuest<TEngine>(64, a => a.@int(0x80));
         guest.SetGate(0x80, SystemGuest.Handlers + 0x800, 0, ist: 1);
         guest.RunToTrap();
         Assert.Equal(SystemGuest.IstStack - 40, guest[4]);
@@ -41,7 +41,7 @@ public sealed class LongModeTests
     [Fact]
     public void InterruptReturn_ToRing3_RunsThere()
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             foreach (var value in (int[])[SystemGuest.UserData, 0x28000, 0x202, SystemGuest.UserCode64, (int)Entry]) a.push(value);
             a.iretq();
@@ -56,7 +56,7 @@ public sealed class LongModeTests
     [InlineData((ushort)0x1003, Entry, 0x1000u)]
     public void InterruptReturn_BadFrame_IsAFaultOfTheReturn(ushort ss, ulong rip, uint error)
     {
-        using var guest = new SystemGuest(64, a => a.iretq());
+        using var guest = new SystemGuest<TEngine>(64, a => a.iretq());
         ReadOnlySpan<ulong> frame = [rip, SystemGuest.UserCode64, 2, 0x28000, ss];
         for (var i = 0; i < 5; i++) guest.Write(SystemGuest.Stack + (ulong)i * 8, frame[i]);
         Assert.Equal(new Trap(13, error, SystemGuest.Start), guest.RunToTrap());
@@ -65,7 +65,7 @@ public sealed class LongModeTests
     [Fact]
     public void CompatibilityMode_RunsThirtyTwoBitCode_AndInterruptsComeBackTo64()
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             foreach (var value in (int[])[SystemGuest.UserData, 0x28000, 2, SystemGuest.UserCode32, (int)Entry]) a.push(value);
             a.iretq();
@@ -79,7 +79,7 @@ public sealed class LongModeTests
     [Fact]
     public void SyscallAndSysret_GoInAndOut()
     {
-        using var guest = SystemCall(new SystemGuest(64, (a, mark) => { a.syscall(); mark("after"); a.mov(esi, cs); a.@int(0x80); }, user: true),
+        using var guest = SystemCall(new SystemGuest<TEngine>(64, (a, mark) => { a.syscall(); mark("after"); a.mov(esi, cs); a.@int(0x80); }, user: true),
             (a, _) => { a.mov(edi, cs); a.pushfq(); a.pop(rbx); a.sysretq(); });
         guest.State.Rflags = 0x602;
         Assert.Equal(0x80, guest.RunToTrap().Vector);
@@ -91,7 +91,7 @@ public sealed class LongModeTests
     [Fact]
     public void Sysret_NonCanonicalTarget_IsProtectionFaultInRing0()
     {
-        using var guest = SystemCall(new SystemGuest(64, a => a.syscall(), user: true), (a, mark) => { a.mov(rcx, 0x8000_0000_0000_0000); a.mov(rsp, 0x1F000); mark("ret"); a.sysretq(); });
+        using var guest = SystemCall(new SystemGuest<TEngine>(64, a => a.syscall(), user: true), (a, mark) => { a.mov(rcx, 0x8000_0000_0000_0000); a.mov(rsp, 0x1F000); mark("ret"); a.sysretq(); });
         Assert.Equal(new Trap(13, 0, guest["ret"]), guest.RunToTrap());
         Assert.Equal((ulong)SystemGuest.Code64, guest.Read<ulong>(guest[4] + 16));
     }
@@ -99,7 +99,7 @@ public sealed class LongModeTests
     [Fact]
     public void Syscall_SwitchedOff_IsUndefined()
     {
-        using var guest = new SystemGuest(64, a => a.syscall(), user: true);
+        using var guest = new SystemGuest<TEngine>(64, a => a.syscall(), user: true);
         guest.State.Efer &= ~1UL;
         Assert.Equal(new Trap(6, 0, SystemGuest.Start), guest.RunToTrap());
     }
@@ -107,7 +107,7 @@ public sealed class LongModeTests
     [Fact]
     public void SingleStep_SyscallWithMaskedTrapFlag_IsNotStepped()
     {
-        using var guest = SystemCall(new SystemGuest(64, a => a.syscall(), user: true), (a, _) => a.mov(ebx, 5));
+        using var guest = SystemCall(new SystemGuest<TEngine>(64, a => a.syscall(), user: true), (a, _) => a.mov(ebx, 5));
         guest.State.Rflags |= 0x100;
         guest.RunToEnd();
         Assert.Equal(5UL, guest[3]);
@@ -116,7 +116,7 @@ public sealed class LongModeTests
     [Fact]
     public void SysenterAndSysexit_GoInAndOut()
     {
-        using var guest = new SystemGuest(32, a => { a.sysenter(); a.nop(); }, user: true).Place(Entry, 32, (a, _) => { a.mov(edi, ss); a.mov(edx, 0x71000); a.mov(ecx, 0x27000); a.sysexit(); })
+        using var guest = new SystemGuest<TEngine>(32, a => { a.sysenter(); a.nop(); }, user: true).Place(Entry, 32, (a, _) => { a.mov(edi, ss); a.mov(edx, 0x71000); a.mov(ecx, 0x27000); a.sysexit(); })
             .Place(0x71000, 32, (a, _) => { a.mov(esi, cs); a.mov(ebx, esp); a.@int(0x80); });
         guest.State.Msrs = [new(SysenterCs, 0x30), new(0x175, SystemGuest.Stack), new(0x176, Entry)];
         Assert.Equal(0x80, guest.RunToTrap().Vector);
@@ -126,14 +126,14 @@ public sealed class LongModeTests
     [Fact]
     public void Sysenter_NullSelector_IsProtectionFault()
     {
-        using var guest = new SystemGuest(32, a => a.sysenter(), user: true);
+        using var guest = new SystemGuest<TEngine>(32, a => a.sysenter(), user: true);
         Assert.Equal(new Trap(13, 0, SystemGuest.Start), guest.RunToTrap());
     }
 
     [Fact]
     public void Swapgs_ExchangesBases()
     {
-        using var guest = new SystemGuest(64, a => { a.swapgs(); a.db(0x65); a.mov(rax, __qword_ptr[rbx]); a.rdgsbase(rcx); });
+        using var guest = new SystemGuest<TEngine>(64, a => { a.swapgs(); a.db(0x65); a.mov(rax, __qword_ptr[rbx]); a.rdgsbase(rcx); });
         guest.State.Cr4 |= 1 << 16;
         guest.State.Segments[5].Base = 0x1234;
         guest.State.Msrs = [new(KernelGsBase, 0x10000)];
@@ -147,7 +147,7 @@ public sealed class LongModeTests
     [Fact]
     public void CodeAtTheEndOfTheLowerHalf_RunsIntoAProtectionFault()
     {
-        using var guest = new SystemGuest(64, a => a.jmp(rbx));
+        using var guest = new SystemGuest<TEngine>(64, a => a.jmp(rbx));
         // The last page below the hole is a copy of 0x10000.
         guest.Write(SystemGuest.Tables + 255 * 8, 0x310007UL);
         guest.Write(0x310000UL + 511 * 8, 0x311007UL);
@@ -161,7 +161,7 @@ public sealed class LongModeTests
     [Fact]
     public void CodeAtTheEndOfMemory_GoesOnInUnclaimedAddresses()
     {
-        using var guest = new SystemGuest(64, a => a.jmp(rbx));
+        using var guest = new SystemGuest<TEngine>(64, a => a.jmp(rbx));
         guest.Write(SystemGuest.Tables + 0x2010, 0x400083UL);
         guest.Bytes(0x3FFFFE, 0x90, 0x90);
         // Nothing answers there: ones, which are an undefined opcode (FF /7).

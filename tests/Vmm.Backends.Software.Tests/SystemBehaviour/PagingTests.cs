@@ -7,7 +7,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Page tables of every kind, permissions and error codes (Intel SDM vol. 3, chapter 5).</summary>
-public sealed class PagingTests
+public abstract class PagingTests<TEngine> where TEngine : IEngine
 {
     private const ulong Page = 0x10000, Target = 0x11000, NoExecute = 1UL << 63;
     private const uint Present = 1, Write = 2, User = 4, Reserved = 8, Fetch = 16, Key = 32;
@@ -22,7 +22,7 @@ public sealed class PagingTests
     [InlineData(7UL | 1UL << 51, false, false, Present | Reserved)]
     public void Access_Denied_HasErrorCodeAndAddress(ulong bits, bool write, bool user, uint error)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             if (write) a.mov(__byte_ptr[rbx], al);
             else a.mov(al, __byte_ptr[rbx]);
@@ -35,7 +35,7 @@ public sealed class PagingTests
     [Fact]
     public void WriteProtectOff_SupervisorWritesReadOnlyPage()
     {
-        using var guest = new SystemGuest(64, a => a.mov(__byte_ptr[rbx], 9)).SetPage(Page, Page | 1);
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(__byte_ptr[rbx], 9)).SetPage(Page, Page | 1);
         guest[3] = Page;
         guest.State.Cr0 &= ~(1UL << 16);
         guest.RunToEnd();
@@ -47,7 +47,7 @@ public sealed class PagingTests
     [InlineData(true, 0x60UL)]
     public void AccessedAndDirty_AreSetByUse(bool write, ulong bits)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             if (write) a.mov(__byte_ptr[rbx], al);
             else a.mov(al, __byte_ptr[rbx]);
@@ -61,7 +61,7 @@ public sealed class PagingTests
     [Fact]
     public void Dirty_ReadThenWrite_IsSetByTheWrite()
     {
-        using var guest = new SystemGuest(64, a => { a.mov(al, __byte_ptr[rbx]); a.mov(__byte_ptr[rbx], al); });
+        using var guest = new SystemGuest<TEngine>(64, a => { a.mov(al, __byte_ptr[rbx]); a.mov(__byte_ptr[rbx], al); });
         guest[3] = Page;
         guest.RunToEnd();
         Assert.Equal(0x60UL, guest.Read<ulong>(SystemGuest.Entry(Page)) & 0x60);
@@ -74,7 +74,7 @@ public sealed class PagingTests
     [InlineData(0UL, 0UL, false, Fetch)]
     public void Fetch_Denied_HasErrorCode(ulong bits, ulong cr4, bool user, uint error)
     {
-        using var guest = new SystemGuest(64, a => a.jmp(rbx), user: user).SetPage(Page, bits == 0 ? 0 : Page | bits);
+        using var guest = new SystemGuest<TEngine>(64, a => a.jmp(rbx), user: user).SetPage(Page, bits == 0 ? 0 : Page | bits);
         // With SMEP the kernel's own pages must be kernel pages.
         for (ulong page = 0; page < 512; page++)
         {
@@ -90,7 +90,7 @@ public sealed class PagingTests
     [InlineData(true), InlineData(false)]
     public void SupervisorAccessPrevention_FollowsStacAndClac(bool allowed)
     {
-        using var guest = new SystemGuest(64, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) =>
         {
             a.stac();
             a.mov(al, __byte_ptr[rbx]);
@@ -113,7 +113,7 @@ public sealed class PagingTests
     [InlineData(0x4u, false, Present | Key), InlineData(0x8u, true, Present | Write | Key), InlineData(0x8u, false, 0u)]
     public void ProtectionKeys_DenyByPkru(uint pkru, bool write, uint error)
     {
-        using var guest = new SystemGuest(64, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) =>
         {
             a.mov(eax, pkru);
             a.xor(ecx, ecx);
@@ -133,7 +133,7 @@ public sealed class PagingTests
     [InlineData(0x00), InlineData(0x08), InlineData(0x20)]
     public void UserModeInstructionPrevention_Ring3_Faults(byte modrm)
     {
-        using var guest = new SystemGuest(64, a => a.db(0x0F, (byte)(modrm == 0x20 ? 1 : 0), (byte)(modrm | 0xC0)), user: true);
+        using var guest = new SystemGuest<TEngine>(64, a => a.db(0x0F, (byte)(modrm == 0x20 ? 1 : 0), (byte)(modrm | 0xC0)), user: true);
         guest.State.Cr4 |= 1 << 11;
         Assert.Equal(new Trap(13, 0, SystemGuest.Start), guest.RunToTrap());
     }
@@ -141,7 +141,7 @@ public sealed class PagingTests
     [Fact]
     public void Invlpg_DropsAChangedTranslation()
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             a.mov(al, __byte_ptr[rbx]);
             a.mov(__qword_ptr[rsi], rdi);
@@ -159,7 +159,7 @@ public sealed class PagingTests
     [InlineData(false, 2), InlineData(true, 1)]
     public void Cr3Write_KeepsGlobalPagesOnly(bool global, byte seen)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             a.mov(al, __byte_ptr[rbx]);
             a.mov(__qword_ptr[rsi], rdi);
@@ -179,7 +179,7 @@ public sealed class PagingTests
     [InlineData(0UL, 0UL), InlineData(1UL, 0UL), InlineData(2UL, 0UL), InlineData(3UL, 0UL)]
     public void Invpcid_EveryType_DropsAChangedTranslation(ulong type, ulong pcid)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             a.mov(al, __byte_ptr[rbx]);
             a.mov(__qword_ptr[rsi], rdi);
@@ -198,7 +198,7 @@ public sealed class PagingTests
     [InlineData(4UL, 0UL, 0UL), InlineData(0UL, 0x1000UL, 0UL), InlineData(0UL, 0UL, 1UL << 63), InlineData(1UL, 1UL, 0UL)]
     public void Invpcid_BadDescriptor_IsProtectionFault(ulong type, ulong pcid, ulong address)
     {
-        using var guest = new SystemGuest(64, a => a.invpcid(rcx, __xmmword_ptr[rbp]));
+        using var guest = new SystemGuest<TEngine>(64, a => a.invpcid(rcx, __xmmword_ptr[rbp]));
         (guest[1], guest[5]) = (type, 0x12000);
         guest.Write(0x12000, pcid);
         guest.Write(0x12008, address);
@@ -208,7 +208,7 @@ public sealed class PagingTests
     [Fact]
     public void Store_AcrossPages_SecondMissing_WritesNothing()
     {
-        using var guest = new SystemGuest(64, a => a.mov(__qword_ptr[rbx], rax)).SetPage(Target, 0);
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(__qword_ptr[rbx], rax)).SetPage(Target, 0);
         (guest[0], guest[3]) = (ulong.MaxValue, Target - 3);
         Assert.Equal(new Trap(14, Write, SystemGuest.Start), guest.RunToTrap());
         Assert.Equal((Target, 0U), (guest.State.Cr2, guest.Read<uint>(Target - 4)));
@@ -217,7 +217,7 @@ public sealed class PagingTests
     [Fact]
     public void Store_AcrossPages_LandsInBoth()
     {
-        using var guest = new SystemGuest(64, a => a.mov(__qword_ptr[rbx], rax)).SetPage(Target, 0x40000 | 7);
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(__qword_ptr[rbx], rax)).SetPage(Target, 0x40000 | 7);
         (guest[0], guest[3]) = (0x1122334455667788, Target - 3);
         guest.RunToEnd();
         Assert.Equal((0x667788U, 0x1122334455UL), (guest.Read<uint>(Target - 3) & 0xFFFFFF, guest.Read<ulong>(0x40000)));
@@ -226,7 +226,7 @@ public sealed class PagingTests
     [Fact]
     public void LockedAdd_AcrossPages_IsDone()
     {
-        using var guest = new SystemGuest(64, a => a.@lock.add(__dword_ptr[rbx], ecx)).SetPage(Target, 0x40000 | 7);
+        using var guest = new SystemGuest<TEngine>(64, a => a.@lock.add(__dword_ptr[rbx], ecx)).SetPage(Target, 0x40000 | 7);
         (guest[1], guest[3]) = (0x01020304, Target - 2);
         guest.RunToEnd();
         Assert.Equal((0x0304, 0x0102), (guest.Read<ushort>(Target - 2), guest.Read<ushort>(0x40000)));
@@ -235,7 +235,7 @@ public sealed class PagingTests
     [Fact]
     public void Fetch_AcrossPages_SecondMissing_FaultsAtTheSecond()
     {
-        using var guest = new SystemGuest(64, a => a.jmp(rbx)).SetPage(Target, 0);
+        using var guest = new SystemGuest<TEngine>(64, a => a.jmp(rbx)).SetPage(Target, 0);
         guest.Bytes(Target - 2, 0x81, 0xC0);
         guest[3] = Target - 2;
         Assert.Equal(new Trap(14, Fetch, Target - 2), guest.RunToTrap());
@@ -246,7 +246,7 @@ public sealed class PagingTests
     [InlineData(false), InlineData(true)]
     public void TwoLevels_SmallAndLargePages_Translate(bool large)
     {
-        using var guest = new SystemGuest(32, a => { a.mov(eax, __dword_ptr[ebx]); a.mov(__dword_ptr[ebx + 4], eax); });
+        using var guest = new SystemGuest<TEngine>(32, a => { a.mov(eax, __dword_ptr[ebx]); a.mov(__dword_ptr[ebx + 4], eax); });
         guest.Write(0x200000, 0x83U | 0x0);
         if (large)
         {
@@ -270,7 +270,7 @@ public sealed class PagingTests
     [Fact]
     public void TwoLevels_UserReadOfKernelPage_Faults()
     {
-        using var guest = new SystemGuest(32, a => a.mov(eax, __dword_ptr[0x412000]), user: true);
+        using var guest = new SystemGuest<TEngine>(32, a => a.mov(eax, __dword_ptr[0x412000]), user: true);
         guest.Write(0x200000, 0x87U);
         guest.Write(0x200004, 0x201007U);
         guest.Write<uint>(0x201000 + 0x12 * 4, (uint)Page | 3);
@@ -284,7 +284,7 @@ public sealed class PagingTests
     public void Pae_DirectoryPointers_AreCheckedWhenLoaded(ulong bits, bool good)
     {
         // The pointers are loaded by MOV to CR3; later writes to memory are not seen.
-        using var guest = new SystemGuest(32, (a, mark) =>
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) =>
         {
             a.mov(eax, 0x200000);
             mark("load");
@@ -310,7 +310,7 @@ public sealed class PagingTests
     [Fact]
     public void FiveLevels_AddressesAboveFortySevenBits_Translate()
     {
-        using var guest = new SystemGuest(64, a => a.mov(eax, __dword_ptr[rbx]));
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(eax, __dword_ptr[rbx]));
         const ulong top = 0x310000;
         guest.Write(top, SystemGuest.Tables | 7);
         // Entry 1 of the top table: linear 2^48.
@@ -324,7 +324,7 @@ public sealed class PagingTests
     [Fact]
     public void GigabytePage_Translates()
     {
-        using var guest = new SystemGuest(64, a => a.mov(eax, __dword_ptr[rbx]));
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(eax, __dword_ptr[rbx]));
         guest.Write(SystemGuest.Tables + 0x1008, 0x83UL);
         guest.Write(Page, 0xCAFEU);
         guest[3] = 0x40000000 + Page;
@@ -335,7 +335,7 @@ public sealed class PagingTests
     [Fact]
     public void PageTables_OutsideMemory_ShutDown()
     {
-        using var guest = new SystemGuest(64, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
         guest.State.Cr3 = 0x3FFF_FFFF_F000;
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
     }

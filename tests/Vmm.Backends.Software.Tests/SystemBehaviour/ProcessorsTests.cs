@@ -7,14 +7,14 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Two processors: start-up, atomic operations, code that one writes and the other runs.</summary>
-public sealed class ProcessorsTests
+public abstract class ProcessorsTests<TEngine> where TEngine : IEngine
 {
     private const ulong Apic = 0xFEE00000;
 
     [Fact]
     public void InitAndStartup_StartTheSecondProcessorInRealMode()
     {
-        using var guest = new SystemGuest(32, a =>
+        using var guest = new SystemGuest<TEngine>(32, a =>
         {
             a.mov(__dword_ptr[(uint)Apic + 0xF0], 0x1FF);
             a.mov(__dword_ptr[(uint)Apic + 0x310], 1 << 24);
@@ -33,7 +33,7 @@ public sealed class ProcessorsTests
     [Fact]
     public void Startup_WithoutInit_IsIgnored()
     {
-        using var guest = new SystemGuest(32, a =>
+        using var guest = new SystemGuest<TEngine>(32, a =>
         {
             a.mov(__dword_ptr[(uint)Apic + 0x310], 1 << 24);
             a.mov(__dword_ptr[(uint)Apic + 0x300], 0x4609);
@@ -48,7 +48,7 @@ public sealed class ProcessorsTests
     [InlineData(0x10000UL), InlineData(0x10FFEUL)]
     public void LockedExchangeAdd_TwoThreads_GiveTheExactSum(ulong address)
     {
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             var loop = a.CreateLabel();
             a.Label(ref loop);
@@ -59,7 +59,7 @@ public sealed class ProcessorsTests
         }, vcpus: 2);
         const ulong count = 50_000;
         (guest[1], guest[3]) = (count, address);
-        RunBoth(guest, guest.State);
+        guest.RunBoth(guest.State);
         Assert.Equal(2 * (uint)count, guest.Read<uint>(address));
     }
 
@@ -67,7 +67,7 @@ public sealed class ProcessorsTests
     public void CrossModifyingCode_IsSeenByTheOtherProcessor()
     {
         // The second processor calls a routine until it returns 2; the first rewrites its immediate.
-        using var guest = new SystemGuest(64, a =>
+        using var guest = new SystemGuest<TEngine>(64, a =>
         {
             a.mov(ecx, 20_000);
             var wait = a.CreateLabel();
@@ -90,24 +90,8 @@ public sealed class ProcessorsTests
         guest.Cpu.SetState(guest.State);
         guest.Cpu.GetState(other);
         other.Rip = 0x71000;
-        RunBoth(guest, other);
+        guest.RunBoth(other);
         guest.Partition.Vcpus[1].GetState(other);
         Assert.Equal(2UL, other.Gpr[0]);
-    }
-
-    // Until both have halted.
-    private static void RunBoth(SystemGuest guest, VcpuState second)
-    {
-        var cpu = guest.Partition.Vcpus[1];
-        var stack = second.Gpr[4];
-        second.Gpr[4] = 0x18000;
-        cpu.SetState(second);
-        second.Gpr[4] = stack;
-        var stop = default(VcpuStop);
-        var thread = new Thread(() => stop = cpu.Run());
-        thread.Start();
-        guest.RunToEnd();
-        thread.Join();
-        Assert.Equal(VcpuStopKind.Halted, stop.Kind);
     }
 }

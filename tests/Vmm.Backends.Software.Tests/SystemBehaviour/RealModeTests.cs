@@ -6,12 +6,12 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Real mode (Intel SDM vol. 3, 22.1).</summary>
-public sealed class RealModeTests
+public abstract class RealModeTests<TEngine> where TEngine : IEngine
 {
     [Fact]
     public void Interrupt_GoesThroughTheVectorTableAndBack()
     {
-        using var guest = new SystemGuest(16, a => { a.sti(); a.@int(0x42); a.mov(bx, 5); })
+        using var guest = new SystemGuest<TEngine>(16, a => { a.sti(); a.@int(0x42); a.mov(bx, 5); })
             .Handle(0x42, a => { a.pushf(); a.pop(cx); a.mov(ax, 7); a.iret(); });
         guest.RunToEnd();
         Assert.Equal((7UL, 5UL), (guest[0], guest[3]));
@@ -22,7 +22,7 @@ public sealed class RealModeTests
     [Fact]
     public void Word_AcrossTheSegmentEnd_IsProtectionFault()
     {
-        using var guest = new SystemGuest(16, a => a.mov(ax, __word_ptr[bx]));
+        using var guest = new SystemGuest<TEngine>(16, a => a.mov(ax, __word_ptr[bx]));
         guest[3] = 0xFFFF;
         Assert.Equal(new Trap(13, 0, SystemGuest.Start), guest.RunToTrap());
     }
@@ -30,7 +30,7 @@ public sealed class RealModeTests
     [Fact]
     public void Offset_Wraps_AtSixtyFourKilobytes()
     {
-        using var guest = new SystemGuest(16, a => a.mov(al, __byte_ptr[bx + si]));
+        using var guest = new SystemGuest<TEngine>(16, a => a.mov(al, __byte_ptr[bx + si]));
         guest.Write<byte>(0x6100, 0x5A);
         (guest[3], guest[6]) = (0xFF00, 0x6200);
         guest.RunToEnd();
@@ -40,7 +40,7 @@ public sealed class RealModeTests
     [Fact]
     public void Stack_Wraps_FromZeroToTheTop()
     {
-        using var guest = new SystemGuest(16, a => a.push(ax));
+        using var guest = new SystemGuest<TEngine>(16, a => a.push(ax));
         (guest[0], guest[4]) = (0x1234, 0);
         guest.State.Segments[2] = SegmentState.RealMode(0x1000);
         guest.RunToEnd();
@@ -50,7 +50,7 @@ public sealed class RealModeTests
     [Fact]
     public void UnrealMode_LimitSurvivesARealModeLoad()
     {
-        using var guest = new SystemGuest(16, a => { a.xor(ax, ax); a.mov(ds, ax); a.mov(eax, __dword_ptr[ebx]); });
+        using var guest = new SystemGuest<TEngine>(16, a => { a.xor(ax, ax); a.mov(ds, ax); a.mov(eax, __dword_ptr[ebx]); });
         guest.State.Segments[3] = SegmentState.RealMode(0x100) with { Limit = uint.MaxValue, Attributes = 0x8093 };
         guest.Write(0x123456, 0xCAFEF00DU);
         guest[3] = 0x123456;
@@ -61,7 +61,7 @@ public sealed class RealModeTests
     [Fact]
     public void ProtectionSwitchedOn_SegmentsKeepWorkingUntilTheyAreLoaded()
     {
-        using var guest = new SystemGuest(16, a => { a.mov(eax, cr0); a.or(al, 1); a.mov(cr0, eax); a.mov(ebx, __dword_ptr[0x6000]); });
+        using var guest = new SystemGuest<TEngine>(16, a => { a.mov(eax, cr0); a.or(al, 1); a.mov(cr0, eax); a.mov(ebx, __dword_ptr[0x6000]); });
         guest.Write(0x6000, 0xCAFEF00DU);
         guest.RunToEnd();
         Assert.Equal(0xCAFEF00DUL, guest[3]);
@@ -70,7 +70,7 @@ public sealed class RealModeTests
     [Fact]
     public void Vector_BeyondTheTable_IsProtectionFault()
     {
-        using var guest = new SystemGuest(16, a => a.@int(0x42));
+        using var guest = new SystemGuest<TEngine>(16, a => a.@int(0x42));
         guest.State.Idt = new DescriptorTable(0, 0x41 * 4 + 3);
         Assert.Equal(new Trap(13, 0, SystemGuest.Start), guest.RunToTrap());
     }
@@ -78,7 +78,7 @@ public sealed class RealModeTests
     [Fact]
     public void FarCallAndReturn_KeepSegmentAndStack()
     {
-        using var guest = new SystemGuest(16, (a, _) => { a.db(0x9A, 0x00, 0x00, 0x00, 0x70); a.mov(bx, 5); });
+        using var guest = new SystemGuest<TEngine>(16, (a, _) => { a.db(0x9A, 0x00, 0x00, 0x00, 0x70); a.mov(bx, 5); });
         guest.Place(0x70000, 16, (a, _) => { a.mov(ax, cs); a.retf(); });
         guest.RunToEnd();
         Assert.Equal((0x7000UL, 5UL, 0x7000UL), (guest[0], guest[3], guest[4]));

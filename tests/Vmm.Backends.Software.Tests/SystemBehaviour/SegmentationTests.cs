@@ -8,7 +8,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Protected mode: limits, privilege, gates (Intel SDM vol. 3, chapters 3, 6 and 7).</summary>
-public sealed class SegmentationTests
+public abstract class SegmentationTests<TEngine> where TEngine : IEngine
 {
     private const ushort User = 3;
 
@@ -20,7 +20,7 @@ public sealed class SegmentationTests
     [InlineData(SystemGuest.ExpandDown, 0xFFF_FFFFUL, false)]
     public void Limit_DataSegment_IsProtectionFault(ushort selector, ulong offset, bool faults)
     {
-        using var guest = new SystemGuest(32, (a, mark) => { a.mov(es, ecx); mark("load"); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) => { a.mov(es, ecx); mark("load"); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
         (guest[1], guest[3]) = (selector, offset);
         if (!faults) guest.RunToEnd();
         else Assert.Equal(new Trap(13, 0, guest["load"]), guest.RunToTrap());
@@ -30,7 +30,7 @@ public sealed class SegmentationTests
     public void Limit_StackSegment_IsStackFault()
     {
         // The new stack is too short for EBP; the handler must have a stack of its own, so the fault is taken from ring 3.
-        using var guest = new SystemGuest(32, (a, mark) => { a.mov(ss, ecx); mark("load"); a.mov(eax, __dword_ptr[ebp]); }, user: true);
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) => { a.mov(ss, ecx); mark("load"); a.mov(eax, __dword_ptr[ebp]); }, user: true);
         (guest[1], guest[5]) = (SystemGuest.Short | User, 0x1000);
         Assert.Equal(new Trap(12, 0, guest["load"]), guest.RunToTrap());
     }
@@ -38,7 +38,7 @@ public sealed class SegmentationTests
     [Fact]
     public void NullSelector_LoadsAndFaultsOnUse()
     {
-        using var guest = new SystemGuest(32, (a, mark) => { a.mov(es, ecx); mark("use"); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) => { a.mov(es, ecx); mark("use"); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
         guest[1] = 3;
         Assert.Equal(new Trap(13, 0, guest["use"]), guest.RunToTrap());
     }
@@ -46,7 +46,7 @@ public sealed class SegmentationTests
     [Fact]
     public void CodeSegment_Write_IsProtectionFault()
     {
-        using var guest = new SystemGuest(32, a => { a.db(0x2E); a.mov(__dword_ptr[ebx], eax); });
+        using var guest = new SystemGuest<TEngine>(32, a => { a.db(0x2E); a.mov(__dword_ptr[ebx], eax); });
         guest[3] = 0x10000;
         Assert.Equal(new Trap(13, 0, SystemGuest.Start), guest.RunToTrap());
     }
@@ -54,7 +54,7 @@ public sealed class SegmentationTests
     [Fact]
     public void Load_SetsTheAccessedBit()
     {
-        using var guest = new SystemGuest(32, a => a.mov(es, ecx));
+        using var guest = new SystemGuest<TEngine>(32, a => a.mov(es, ecx));
         guest.SetDescriptor(SystemGuest.Free, 0, 0xFFFF, 0x4092);
         guest[1] = SystemGuest.Free;
         guest.RunToEnd();
@@ -64,7 +64,7 @@ public sealed class SegmentationTests
     [Fact]
     public void LocalTable_Selector_ReadsThere()
     {
-        using var guest = new SystemGuest(32, a => { a.lldt(cx); a.mov(edx, 0x0C); a.mov(es, edx); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
+        using var guest = new SystemGuest<TEngine>(32, a => { a.lldt(cx); a.mov(edx, 0x0C); a.mov(es, edx); a.db(0x26); a.mov(eax, __dword_ptr[ebx]); });
         guest.Write(0x11020, 0xCAFEU);
         (guest[1], guest[3]) = (SystemGuest.LdtSelector, 0x20);
         guest.RunToEnd();
@@ -74,7 +74,7 @@ public sealed class SegmentationTests
     [Fact]
     public void LocalTable_None_IsProtectionFaultWithSelector()
     {
-        using var guest = new SystemGuest(32, a => a.mov(es, edx));
+        using var guest = new SystemGuest<TEngine>(32, a => a.mov(es, edx));
         guest[2] = 0x0C;
         Assert.Equal(new Trap(13, 0x0C, SystemGuest.Start), guest.RunToTrap());
     }
@@ -82,7 +82,7 @@ public sealed class SegmentationTests
     [Fact]
     public void CallGate_ToInnerRing_CopiesParametersAndReturnsOutward()
     {
-        using var guest = new SystemGuest(32, a =>
+        using var guest = new SystemGuest<TEngine>(32, a =>
         {
             a.push(0x1111);
             a.push(0x2222);
@@ -103,7 +103,7 @@ public sealed class SegmentationTests
     [Fact]
     public void CallGate_BelowItsPrivilege_IsProtectionFaultWithSelector()
     {
-        using var guest = new SystemGuest(32, a => a.db(0x9A, 0, 0, 0, 0, (byte)(SystemGuest.Gate | User), 0), user: true);
+        using var guest = new SystemGuest<TEngine>(32, a => a.db(0x9A, 0, 0, 0, 0, (byte)(SystemGuest.Gate | User), 0), user: true);
         guest.SetGateDescriptor(SystemGuest.Gate, SystemGuest.Code32, 0x70000, 0x8C, 0);
         Assert.Equal(new Trap(13, SystemGuest.Gate, SystemGuest.Start), guest.RunToTrap());
     }
@@ -111,7 +111,7 @@ public sealed class SegmentationTests
     [Fact]
     public void FarReturn_ToOuterRing_EmptiesPrivilegedSegments()
     {
-        using var guest = new SystemGuest(32, a =>
+        using var guest = new SystemGuest<TEngine>(32, a =>
         {
             a.push(SystemGuest.UserData);
             a.push(0x28000);
@@ -128,14 +128,14 @@ public sealed class SegmentationTests
     [Fact]
     public void FarReturn_ToInnerRing_IsProtectionFault()
     {
-        using var guest = new SystemGuest(32, (a, mark) => { a.push(SystemGuest.Code32); a.push(0x70000); mark("ret"); a.retf(); }, user: true);
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) => { a.push(SystemGuest.Code32); a.push(0x70000); mark("ret"); a.retf(); }, user: true);
         Assert.Equal(new Trap(13, SystemGuest.Code32, guest["ret"]), guest.RunToTrap());
     }
 
     [Fact]
     public void Interrupt_FromRing3_PushesFiveWordsOnTheInnerStack()
     {
-        using var guest = new SystemGuest(32, (a, mark) => { a.@int(0x80); mark("after"); }, user: true);
+        using var guest = new SystemGuest<TEngine>(32, (a, mark) => { a.@int(0x80); mark("after"); }, user: true);
         Assert.Equal(new Trap(0x80, 0, guest["after"]), guest.RunToTrap());
         Assert.Equal(SystemGuest.InnerStack - 20, guest[4]);
         Assert.Equal((SystemGuest.UserCode32, 2U, (uint)SystemGuest.UserStack, (uint)SystemGuest.UserData),
@@ -146,7 +146,7 @@ public sealed class SegmentationTests
     public void Interrupt_NullInnerStack_IsInvalidTssWithErrorZero()
     {
         // #TS cannot be delivered through the same TSS, so it has a task gate's equivalent: a conforming handler in ring 3.
-        using var guest = new SystemGuest(32, (a, _) => a.@int(0x80), user: true);
+        using var guest = new SystemGuest<TEngine>(32, (a, _) => a.@int(0x80), user: true);
         guest.Write<uint>(SystemGuest.Tss + 8, 0);
         guest.SetDescriptor(SystemGuest.Free, 0, uint.MaxValue, 0xC09F);
         guest.SetGate(10, 0x70000, 0, selector: SystemGuest.Free);
@@ -160,7 +160,7 @@ public sealed class SegmentationTests
     [Fact]
     public void SixteenBitCode_RunsWithSixteenBitStack()
     {
-        using var guest = new SystemGuest(32, a =>
+        using var guest = new SystemGuest<TEngine>(32, a =>
         {
             a.mov(ecx, SystemGuest.Data16);
             a.mov(ss, ecx);
@@ -177,7 +177,7 @@ public sealed class SegmentationTests
     [Fact]
     public void CodeLimit_Passed_IsProtectionFaultAtTheInstruction()
     {
-        using var guest = new SystemGuest(32, a => a.db(0xEA, 0xFE, 0xFF, 0, 0, (byte)SystemGuest.Code16, 0));
+        using var guest = new SystemGuest<TEngine>(32, a => a.db(0xEA, 0xFE, 0xFF, 0, 0, (byte)SystemGuest.Code16, 0));
         // MOV AX, imm16 with its last byte beyond the limit of 64 KiB.
         guest.Bytes(0xFFFE, 0xB8, 1, 2);
         guest.State.Segments[2] = SegmentState.Data32(SystemGuest.Data);

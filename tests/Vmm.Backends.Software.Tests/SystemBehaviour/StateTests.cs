@@ -5,13 +5,13 @@ using Xunit;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>States from outside: snapshots of other backends, and ones that mean harm.</summary>
-public sealed class StateTests
+public abstract class StateTests<TEngine> where TEngine : IEngine
 {
     [Theory]
     [InlineData(0, 0x50, false, 0u), InlineData(3, 13, true, 0x1230u), InlineData(2, 2, false, 0u)]
     public void InjectedEvent_IsDeliveredBeforeTheFirstInstruction(byte type, short vector, bool hasError, uint error)
     {
-        using var guest = new SystemGuest(64, a => a.ud2());
+        using var guest = new SystemGuest<TEngine>(64, a => a.ud2());
         (guest.State.InjectedVector, guest.State.InjectedType, guest.State.InjectedHasErrorCode, guest.State.InjectedErrorCode) = (vector, type, hasError, error);
         Assert.Equal(new Trap(vector, error, SystemGuest.Start), guest.RunToTrap());
         Assert.Equal(-1, guest.State.InjectedVector);
@@ -20,7 +20,7 @@ public sealed class StateTests
     [Fact]
     public void InjectedEvent_ReadBackBeforeTheRun_IsStillThere()
     {
-        using var guest = new SystemGuest(64, a => a.ud2());
+        using var guest = new SystemGuest<TEngine>(64, a => a.ud2());
         (guest.State.InjectedVector, guest.State.InjectedType) = (0x50, 0);
         guest.Cpu.SetState(guest.State);
         guest.Cpu.GetState(guest.State);
@@ -36,7 +36,7 @@ public sealed class StateTests
     [Fact]
     public void ImpossibleState_IsRefused_AndNothingChanges()
     {
-        using var guest = new SystemGuest(64, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
         guest.Cpu.SetState(guest.State);
         var (before, after, bad) = (new VcpuState(), new VcpuState(), new VcpuState());
         guest.Cpu.GetState(before);
@@ -54,7 +54,7 @@ public sealed class StateTests
     [Fact]
     public void RandomStates_AreRefusedOrRunToAStop()
     {
-        using var guest = new SystemGuest(64, a => a.nop());
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
         var random = new Random(11);
         using var timer = new Timer(_ => guest.Cpu.Kick(), null, 10, 10);
         var state = new VcpuState();

@@ -19,7 +19,7 @@ internal readonly record struct Trap(int Vector, uint Error, ulong Rip);
 /// A machine of 4 MiB with its own descriptor tables, a TSS and 4 KiB pages for the first 2 MiB, in which every interrupt
 /// vector leads to a HLT of its own: a program ends by HLT or by any event, and then state and stack tell which.
 /// </summary>
-internal sealed class SystemGuest : IDisposable
+internal abstract class SystemGuest : IDisposable
 {
     public const ulong Start = 0x8000, Gdt = 0x1000, Idt = 0x2000, Tss = 0x3000, Ldt = 0x4000, SecondTss = 0x5000, Handlers = 0x50000, Routines = 0x60000,
         Stack = 0x20000, UserStack = 0x28000, InnerStack = 0x30000, IstStack = 0x38000, Tables = 0x300000, PageTable = Tables + 0x3000;
@@ -31,24 +31,20 @@ internal sealed class SystemGuest : IDisposable
     private readonly int _bitness;
     private readonly Dictionary<string, ulong> _labels = [];
 
-    public SystemGuest(int bitness, Action<Assembler> body, int vcpus = 1, bool user = false, int nanosecondsPerInstruction = 0)
-        : this(bitness, (a, _) => body(a), vcpus, user, nanosecondsPerInstruction)
-    {
-    }
-
+    /// <param name="engine">How it is run.</param>
     /// <param name="bitness">16 for real mode, 32 for protected, 64 for long mode.</param>
     /// <param name="body">The program; the second argument names the next instruction.</param>
     /// <param name="vcpus">Processors.</param>
     /// <param name="user">Starts in ring 3.</param>
     /// <param name="nanosecondsPerInstruction">Counted time, if not zero.</param>
-    public SystemGuest(int bitness, Action<Assembler, Action<string>> body, int vcpus = 1, bool user = false, int nanosecondsPerInstruction = 0)
+    protected SystemGuest(CpuEngine engine, int bitness, Action<Assembler, Action<string>> body, int vcpus, bool user, int nanosecondsPerInstruction)
     {
         _bitness = bitness;
         var memory = new GuestMemory();
         memory.Add(_ram);
         Bus = new SystemBus(memory);
         Clock = new VmClock(TimeProvider.System, nanosecondsPerInstruction);
-        Partition = (SoftwarePartition)new SoftwareHypervisor().CreatePartition(new PartitionOptions { Bus = Bus, Clock = Clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
+        Partition = (SoftwarePartition)new SoftwareHypervisor { Engine = engine, TranslateAfter = 0 }.CreatePartition(new PartitionOptions { Bus = Bus, Clock = Clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
         Place(Start, bitness, body);
         for (ulong vector = 0; vector < 256; vector++)
         {
@@ -121,6 +117,22 @@ internal sealed class SystemGuest : IDisposable
         Assert.True(stop.Kind == VcpuStopKind.Halted, $"{stop} at 0x{State.Rip:x}, CR2 0x{State.Cr2:x}");
         Assert.False(State.Rip - 1 >= Handlers && State.Rip - 1 < Handlers + 0x1000 && _bitness != 16, $"ended by an exception at 0x{State.Rip:x}");
         return this;
+    }
+
+    /// <summary>Runs the first processor from <see cref="State"/> and the second from another state, on a stack of its own, until both have halted.</summary>
+    public void RunBoth(VcpuState second)
+    {
+        var cpu = Partition.Vcpus[1];
+        var stack = second.Gpr[4];
+        second.Gpr[4] = 0x18000;
+        cpu.SetState(second);
+        second.Gpr[4] = stack;
+        var stop = default(VcpuStop);
+        var thread = new Thread(() => stop = cpu.Run());
+        thread.Start();
+        RunToEnd();
+        thread.Join();
+        Assert.Equal(VcpuStopKind.Halted, stop.Kind);
     }
 
     /// <summary>Puts more code into memory, with a HLT behind it.</summary>

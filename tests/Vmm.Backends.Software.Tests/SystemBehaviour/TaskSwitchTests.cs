@@ -6,13 +6,13 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Hardware task switches (Intel SDM vol. 3, chapter 9).</summary>
-public sealed class TaskSwitchTests
+public abstract class TaskSwitchTests<TEngine> where TEngine : IEngine
 {
     private const uint NewStack = 0x34000, Body = 0x70000;
 
     private static SystemGuest Make(Action<Assembler, Action<string>> body, Action<Assembler, Action<string>> task, ushort ds = SystemGuest.Data)
     {
-        var guest = new SystemGuest(32, body);
+        var guest = new SystemGuest<TEngine>(32, body);
         const ulong tss = SystemGuest.SecondTss;
         guest.SetDescriptor(SystemGuest.NextTask, tss, 0x67, 0x89);
         guest.SetGateDescriptor(SystemGuest.TaskGate, SystemGuest.NextTask, 0, 0x85, 0);

@@ -6,13 +6,13 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Double and triple faults (Intel SDM vol. 3, 7.15, interrupt 8).</summary>
-public sealed class TripleFaultTests
+public abstract class TripleFaultTests<TEngine> where TEngine : IEngine
 {
     [Theory]
     [InlineData(16), InlineData(32), InlineData(64)]
     public void AnyException_NoInterruptTable_ShutsDown(int bitness)
     {
-        using var guest = new SystemGuest(bitness, a => a.ud2());
+        using var guest = new SystemGuest<TEngine>(bitness, a => a.ud2());
         guest.State.Idt = new DescriptorTable(0, 0);
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
         Assert.Equal(SystemGuest.Start, guest.State.Rip);
@@ -21,7 +21,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void Shutdown_RunAgain_StaysDown()
     {
-        using var guest = new SystemGuest(64, a => a.ud2());
+        using var guest = new SystemGuest<TEngine>(64, a => a.ud2());
         guest.State.Idt = new DescriptorTable(0, 0);
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
         var retired = guest.Cpu.InstructionsRetired;
@@ -34,7 +34,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void ProtectionFault_WhileDeliveringProtectionFault_IsDoubleFaultWithErrorZero()
     {
-        using var guest = new SystemGuest(64, a => a.mov(__[rax], ecx));
+        using var guest = new SystemGuest<TEngine>(64, a => a.mov(__[rax], ecx));
         guest[0] = 0x8000_0000_0000_0000;
         guest.SetGate(13, 0, 0, selector: 0x0FF8 + 0x1000 & 0xFFF8);
         Assert.Equal(new Trap(8, 0, SystemGuest.Start), guest.RunToTrap());
@@ -43,7 +43,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void PageFault_WhileDeliveringPageFault_IsDoubleFaultOnItsOwnStack()
     {
-        using var guest = new SystemGuest(64, a => a.push(rax));
+        using var guest = new SystemGuest<TEngine>(64, a => a.push(rax));
         guest.SetPage(SystemGuest.Stack - 0x1000, 0);
         guest.SetGate(8, SystemGuest.Handlers + 8 * 16, 0, ist: 1);
         Assert.Equal(new Trap(8, 0, SystemGuest.Start), guest.RunToTrap());
@@ -53,7 +53,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void PageFault_WhileDeliveringPageFault_NoStackForDoubleFault_ShutsDown()
     {
-        using var guest = new SystemGuest(64, a => a.push(rax));
+        using var guest = new SystemGuest<TEngine>(64, a => a.push(rax));
         guest.SetPage(SystemGuest.Stack - 0x1000, 0);
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
         Assert.Equal((SystemGuest.Start, SystemGuest.Stack), (guest.State.Rip, guest[4]));
@@ -62,7 +62,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void GateNotPresent_OfBenignException_IsDeliveredInItsPlace()
     {
-        using var guest = new SystemGuest(64, a => a.ud2());
+        using var guest = new SystemGuest<TEngine>(64, a => a.ud2());
         guest.SetGate(6, SystemGuest.Handlers, 0, type: 0x0E);
         Assert.Equal(new Trap(11, 6 * 8 + 3, SystemGuest.Start), guest.RunToTrap());
     }
@@ -70,7 +70,7 @@ public sealed class TripleFaultTests
     [Fact]
     public void PageFault_WhileDeliveringDivideError_IsAPageFault()
     {
-        using var guest = new SystemGuest(64, a => a.div(ecx));
+        using var guest = new SystemGuest<TEngine>(64, a => a.div(ecx));
         guest[1] = 0;
         // The gate of #DE has an interrupt stack that is not there.
         guest.SetGate(0, SystemGuest.Handlers, 0, ist: 1);

@@ -6,14 +6,14 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>Virtual-8086 mode (Intel SDM vol. 3, chapter 22).</summary>
-public sealed class Virtual8086Tests
+public abstract class Virtual8086Tests<TEngine> where TEngine : IEngine
 {
     private const int Vm = 0x20000, Iopl3 = 0x3000;
 
     // Ring 0 goes by IRET to 7000:0 with stack 6000:8000 and the flags given.
     private static SystemGuest Enter(int flags, Action<Assembler, Action<string>> body)
     {
-        var guest = new SystemGuest(32, a => a.iretd());
+        var guest = new SystemGuest<TEngine>(32, a => a.iretd());
         // In the order that IRET pops: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS.
         ReadOnlySpan<uint> frame = [0, 0x7000, (uint)(flags | Vm | 2), 0x8000, 0x6000, 0x1111, 0x2222, 0x3333, 0x4444];
         for (var i = 0; i < frame.Length; i++) guest.Write(SystemGuest.Stack + (ulong)i * 4, frame[i]);
