@@ -50,14 +50,21 @@ public abstract class HostileCodeTests<TEngine> where TEngine : IEngine
         guest.Bus.Ports.Map(0x1230, 16, new Counter());
         guest[1] = 1000;
         guest.RunToEnd();
-        guest[1] = 100_000;
-        guest.GoTo(SystemGuest.Start);
-        guest.Cpu.SetState(guest.State);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        var stop = guest.Cpu.Run();
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-        Assert.Equal(VcpuStopKind.Halted, stop.Kind);
-        Assert.Equal(101_000, guest.Cpu.Counters.PortWrites);
+        // The runtime itself may allocate once or twice while it makes better code of ours in the background; exits would do so every time.
+        var allocated = new List<long>();
+        for (var i = 0; i < 3; i++)
+        {
+            guest[1] = 100_000;
+            guest.GoTo(SystemGuest.Start);
+            guest.Cpu.SetState(guest.State);
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            var stop = guest.Cpu.Run();
+            allocated.Add(GC.GetAllocatedBytesForCurrentThread() - before);
+            Assert.Equal(VcpuStopKind.Halted, stop.Kind);
+        }
+
+        Assert.Contains(0, allocated);
+        Assert.Equal(301_000, guest.Cpu.Counters.PortWrites);
     }
 
     [Fact]

@@ -24,7 +24,7 @@ public sealed class BootedLinux : IAsyncDisposable
     public CancellationToken Token => _patience.Token;
 
     public static async Task<BootedLinux> StartAsync(Func<VirtualMachineBuilder, VirtualMachineBuilder>? configure = null, KernelForm form = KernelForm.BzImage, string? command = null, bool pc = false,
-        string[]? modules = null, string[]? packages = null, Func<Initramfs, Initramfs>? customize = null, bool pci = false)
+        string[]? modules = null, string[]? packages = null, Func<Initramfs, Initramfs>? customize = null, bool pci = false, CpuEngine engine = CpuEngine.Auto)
     {
         var kernel = await RealGuests.KernelAsync();
         var busybox = await RealGuests.BusyboxAsync();
@@ -36,7 +36,7 @@ public sealed class BootedLinux : IAsyncDisposable
         if (form != KernelForm.BzImage) image = Vmm.Guests.Kernels.VmlinuxExtractor.Extract(image);
         var console = new ConsolePipe();
         var builder = new VirtualMachineBuilder()
-            .WithBackend(new SoftwareHypervisor())
+            .WithBackend(new SoftwareHypervisor { Engine = engine })
             .WithBoard(() => pc ? new PcBoard(new PcOptions { Console = console }) : new MicroVmBoard(new MicroVmOptions { Console = console, Pci = pci }));
         builder = form == KernelForm.Pvh ? builder.WithPvh(image, LinuxShell.DefaultCommandLine, initramfs) : builder.WithLinux(image, LinuxShell.DefaultCommandLine, initramfs);
         var machine = (configure?.Invoke(builder) ?? builder).Build();

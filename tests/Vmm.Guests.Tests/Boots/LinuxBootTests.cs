@@ -1,13 +1,19 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Vmm.Backends.Software;
 using Vmm.Core;
 
 namespace Vmm.Guests.Tests.Boots;
 
-/// <summary>Real boots of the Debian cloud kernel on the software CPU.</summary>
 [Collection("boots")]
-public class LinuxBootTests
+public sealed class InterpretedLinuxBootTests() : LinuxBootTests(CpuEngine.Interpret);
+
+[Collection("boots")]
+public sealed class TranslatedLinuxBootTests() : LinuxBootTests(CpuEngine.Translate);
+
+/// <summary>Real boots of the Debian cloud kernel on the software CPU.</summary>
+public abstract class LinuxBootTests(CpuEngine engine)
 {
     // What a kernel says when time, interrupts or tables are wrong.
     private static readonly Regex Complaint = new(
@@ -20,7 +26,7 @@ public class LinuxBootTests
     [InlineData(2, true)]
     public async Task Shell_AnswersCommandsAndPowersOff(int vcpus, bool pc)
     {
-        await using var linux = await BootedLinux.StartAsync(b => b.WithVcpus(vcpus), pc: pc);
+        await using var linux = await BootedLinux.StartAsync(engine: engine, configure: b => b.WithVcpus(vcpus), pc: pc);
         await linux.ReadyAsync();
 
         Assert.Contains("Linux vmm 6.", await linux.RunAsync("uname -a"), StringComparison.Ordinal);
@@ -40,7 +46,7 @@ public class LinuxBootTests
         for (var i = 0; i < count; i++)
         {
             using var busy = new BusyHost(i % 2 == 1 ? Environment.ProcessorCount : 0);
-            await using var linux = await BootedLinux.StartAsync(b => b.WithVcpus(1 + i % 4 / 2), command: "dmesg > /dev/console");
+            await using var linux = await BootedLinux.StartAsync(engine: engine, configure: b => b.WithVcpus(1 + i % 4 / 2), command: "dmesg > /dev/console");
             Assert.Equal(MachineExitKind.PoweredOff, (await linux.EndAsync()).Kind);
             Assert.True(!Complaint.IsMatch(linux.Console.Text), $"boot {i} of {count}: {string.Join(", ", Complaint.Matches(linux.Console.Text).Select(m => m.Value).Distinct())}\n{linux.Console.Text}");
         }
@@ -51,7 +57,7 @@ public class LinuxBootTests
     [InlineData(KernelForm.Pvh)]
     public async Task UncompressedKernel_RunsACommandAndPowersOff(KernelForm form)
     {
-        await using var linux = await BootedLinux.StartAsync(form: form, command: "uname -r");
+        await using var linux = await BootedLinux.StartAsync(engine: engine, form: form, command: "uname -r");
 
         Assert.Equal(MachineExitKind.PoweredOff, (await linux.EndAsync()).Kind);
         Assert.Contains(LinuxShell.CommandExitMarker + "0", linux.Console.Text, StringComparison.Ordinal);
@@ -60,7 +66,7 @@ public class LinuxBootTests
     [Fact]
     public async Task GuestTime_KeepsUpWithTheHost()
     {
-        await using var linux = await BootedLinux.StartAsync();
+        await using var linux = await BootedLinux.StartAsync(engine: engine);
         await linux.ReadyAsync();
 
         // The guest's interval lies inside one of the host's and encloses another, so load on the host widens neither bound.
@@ -80,7 +86,7 @@ public class LinuxBootTests
     [Fact]
     public async Task PauseAndResume_GuestGoesOnAndItsClockStoodStill()
     {
-        await using var linux = await BootedLinux.StartAsync();
+        await using var linux = await BootedLinux.StartAsync(engine: engine);
         await linux.ReadyAsync();
         await linux.Machine.PauseAsync();
         var paused = linux.Machine.Clock.Now;
@@ -97,7 +103,7 @@ public class LinuxBootTests
     [Fact]
     public async Task Stop_PressesThePowerButtonAndThenKills()
     {
-        await using var linux = await BootedLinux.StartAsync();
+        await using var linux = await BootedLinux.StartAsync(engine: engine);
         await linux.ReadyAsync();
 
         // Nothing in this initramfs listens to the button, so the time-out decides.
@@ -112,7 +118,7 @@ public class LinuxBootTests
         var runs = new List<(ulong Instructions, long Clock, string Console)>();
         for (var i = 0; i < 2; i++)
         {
-            await using var linux = await BootedLinux.StartAsync(b => b.WithCountedTime(2).WithTimeProvider(new FixedTime()), command: "cat /proc/uptime /proc/interrupts");
+            await using var linux = await BootedLinux.StartAsync(engine: engine, configure: b => b.WithCountedTime(2).WithTimeProvider(new FixedTime()), command: "cat /proc/uptime /proc/interrupts");
             Assert.Equal(MachineExitKind.PoweredOff, (await linux.EndAsync()).Kind);
             var (instructions, clock) = (linux.Machine.Partition.Vcpus[0].InstructionsRetired, linux.Machine.Clock.Now);
             await linux.Machine.DisposeAsync();

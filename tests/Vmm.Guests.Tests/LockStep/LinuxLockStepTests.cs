@@ -3,6 +3,7 @@ using Vmm.Core;
 using Vmm.Core.Boot;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Serial;
+using Vmm.Guests.Tests.Jit;
 
 namespace Vmm.Guests.Tests.LockStep;
 
@@ -13,7 +14,7 @@ namespace Vmm.Guests.Tests.LockStep;
 [Collection("boots")]
 public class LinuxLockStepTests
 {
-    private const string Commands = "uname -a; cat /proc/uptime /proc/interrupts; dmesg | sort | md5sum; busybox seq 1 2000 | busybox awk '{ s += $1 * 1.5 } END { print s / 7 }'; busybox gzip -c /bin/busybox | busybox sha256sum; ls -lR /sys/class | wc -l";
+    private const string Commands = "uname -a; cat /proc/uptime /proc/interrupts; dmesg | sort | md5sum; busybox seq 1 2000 | busybox awk '{ s += $1 * 1.5 } END { print s / 7 }'; busybox gzip -c /bin/busybox | busybox sha256sum; ls -lR /sys/class | wc -l; " + GuestJit.Path + " r300";
 
     [Fact]
     public async Task Boot_InterpretedAndTranslated_IsAlikeStepByStep()
@@ -21,7 +22,7 @@ public class LinuxLockStepTests
         Assert.SkipUnless(Backends.Software.Translate.Translator.IsSupported, "The translator needs BMI2 and AVX2.");
         var kernel = await File.ReadAllBytesAsync((await RealGuests.KernelAsync()).Path);
         var busybox = await RealGuests.BusyboxAsync();
-        var initramfs = LinuxShell.CreateInitramfs(busybox.Path, new LinuxShellOptions { Command = Commands }).Build();
+        var initramfs = LinuxShell.CreateInitramfs(busybox.Path, new LinuxShellOptions { Command = Commands, Customize = i => i.AddJit() }).Build();
         var consoles = new List<ConsolePipe>();
         using var pair = new EnginePair(
             backend =>
@@ -41,6 +42,7 @@ public class LinuxLockStepTests
             TestContext.Current.TestOutputHelper!.WriteLine($"{pair.Instructions} instructions in {pair.Steps} steps, {pair.Checkpoints} checkpoints, {pair.Translated} blocks translated, undefined flags differed {pair.FlagsSettled} times");
         }
 
+        Assert.Contains("jit: 300 rounds right", consoles[0].Text, StringComparison.Ordinal);
         Assert.Contains(LinuxShell.CommandExitMarker + "0", consoles[0].Text, StringComparison.Ordinal);
         Assert.Equal(consoles[0].Text, consoles[1].Text);
     }
