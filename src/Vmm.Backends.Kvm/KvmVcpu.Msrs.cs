@@ -53,7 +53,7 @@ internal sealed partial class KvmVcpu
     {
         var values = new Dictionary<uint, ulong>(saved.Length);
         foreach (var (index, value) in saved) values[index] = value;
-        var entries = Array.FindAll(_msrs, m => (m.index == TscDeadline) == isDeadline && m.index != TscAdjust && (m.index != Tsc || values.ContainsKey(Tsc)));
+        var entries = Array.FindAll(_msrs, m => (m.index == TscDeadline) == isDeadline && m.index != TscAdjust && (values.ContainsKey(m.index) || (m.index != Tsc && !_isAsMade)));
         foreach (ref var entry in entries.AsSpan()) entry.data = values.GetValueOrDefault(entry.index, entry.data);
 
         // The kernel stops at the first that it does not take; that one keeps what it has.

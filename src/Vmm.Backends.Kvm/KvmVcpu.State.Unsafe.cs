@@ -53,7 +53,9 @@ internal sealed unsafe partial class KvmVcpu
         }
         catch (Core.Errors.HypervisorException e) when (e.Code == Linux.EINVAL)
         {
-            Apply(before ?? AsMade());
+            before ??= AsMade();
+            _isAsMade = false;
+            Apply(before);
             throw new ArgumentException($"vCPU {Index}: the host's KVM does not take this state ({e.Call}); check where it comes from, or choose a CPU model that has its features.", nameof(state), e);
         }
 
