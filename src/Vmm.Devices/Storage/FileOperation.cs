@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Vmm.Devices.Storage;
 
 /// <summary>One positional read, write or flush of a file on a thread of the pool; used again and again, so that requests allocate nothing.</summary>
-internal sealed class FileOperation(FileOperationPool pool) : IThreadPoolWorkItem, IValueTaskSource
+internal sealed class FileOperation(OperationPool<FileOperation> pool) : IThreadPoolWorkItem, IValueTaskSource
 {
     private ManualResetValueTaskSourceCore<bool> _core;
     private SafeFileHandle? _file;

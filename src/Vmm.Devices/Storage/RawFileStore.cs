@@ -13,7 +13,7 @@ public sealed class RawFileStore : BlockStore
     private const int DirectAlignment = 4096;
 
     private readonly SafeFileHandle _file;
-    private readonly FileOperationPool _operations = new();
+    private readonly OperationPool<FileOperation> _operations = new(static pool => new FileOperation(pool));
     private readonly RangeLocks? _direct;
     private long _length;
     private volatile bool _hasNoHoles;

@@ -28,6 +28,34 @@ public sealed partial class Qcow2Store
         }
     }
 
+    /// <summary>
+    /// Where a range is in the file, if that is known without a wait, and it is data in one piece: the usual case, in which a request is one of the file's. The
+    /// caller holds the range. What is wrong with the tables is left for <see cref="MapAsync"/> to say.
+    /// </summary>
+    private bool TryFindRun(long offset, long length, bool forWriting, out long host)
+    {
+        host = 0;
+        var l1Index = (int)(offset / L2Coverage);
+        if (offset + length > (l1Index + 1) * L2Coverage) return false;
+        Qcow2Mapping run;
+        try
+        {
+            lock (_lock)
+            {
+                var tableOffset = L2Offset(l1Index);
+                if (tableOffset == 0 || _l2Cache.Find(tableOffset) is not { } table) return false;
+                run = MapRun(table, offset, length);
+            }
+        }
+        catch (ImageFormatException)
+        {
+            return false;
+        }
+
+        host = run.HostOffset;
+        return run.Kind == Qcow2MappingKind.Data && run.Length == length && (run.IsWritable || !forWriting) && host + length <= _file.Length;
+    }
+
     private long L2Offset(int l1Index) => (long)(_l1[l1Index] & Qcow2Spec.OffsetMask);
 
     /// <summary>Reads a table into the cache; two that ask at once get one reading.</summary>

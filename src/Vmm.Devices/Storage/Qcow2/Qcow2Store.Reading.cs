@@ -1,37 +1,63 @@
 using System.Buffers;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
 public sealed partial class Qcow2Store
 {
+    private readonly OperationPool<HeldOperation> _requests = new(static pool => new HeldOperation(pool));
+
     // The cluster that was unpacked last: small sequential reads come back to it.
     private Unpacked? _unpacked;
 
     private sealed record Unpacked(long HostOffset, byte[] Cluster);
 
     /// <inheritdoc/>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    protected override async ValueTask ReadCoreAsync(long offset, Memory<byte> destination)
+    protected override ValueTask ReadCoreAsync(long offset, Memory<byte> destination)
     {
-        using var hold = await HoldAsync(offset, destination.Length, exclusive: false).ConfigureAwait(false);
-        await ReadHeldAsync(offset, destination).ConfigureAwait(false);
+        var hold = HoldAsync(offset, destination.Length, exclusive: false);
+        if (!hold.IsCompletedSuccessfully) return ReadSlowAsync(hold, offset, destination);
+        var held = hold.Result;
+        if (!TryFindRun(offset, destination.Length, forWriting: false, out var host)) return ReadSlowAsync(new ValueTask<RangeLocks.Hold>(held), offset, destination);
+        try
+        {
+            return _requests.Rent().Await(held, _file.ReadAsync(host, destination));
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
     }
 
     /// <inheritdoc/>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    protected override async ValueTask ReadCoreAsync(long offset, IReadOnlyList<Memory<byte>> destinations)
+    protected override ValueTask ReadCoreAsync(long offset, IReadOnlyList<Memory<byte>> destinations)
     {
         var length = BlockPieces.Length(destinations);
-        if (length == 0) return;
-        using var hold = await HoldAsync(offset, length, exclusive: false).ConfigureAwait(false);
-        var mapping = await MapAsync(offset, length).ConfigureAwait(false);
-        if (mapping.Kind == Qcow2MappingKind.Data && mapping.Length == length && mapping.HostOffset + length <= _file.Length)
+        if (length == 0) return default;
+        var hold = HoldAsync(offset, length, exclusive: false);
+        if (!hold.IsCompletedSuccessfully) return ReadSlowAsync(hold, offset, destinations);
+        var held = hold.Result;
+        if (!TryFindRun(offset, length, forWriting: false, out var host)) return ReadSlowAsync(new ValueTask<RangeLocks.Hold>(held), offset, destinations);
+        try
         {
-            await _file.ReadAsync(mapping.HostOffset, destinations).ConfigureAwait(false);
-            return;
+            return _requests.Rent().Await(held, _file.ReadAsync(host, destinations));
         }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
 
+    private async ValueTask ReadSlowAsync(ValueTask<RangeLocks.Hold> hold, long offset, Memory<byte> destination)
+    {
+        using var held = await hold.ConfigureAwait(false);
+        await ReadHeldAsync(offset, destination).ConfigureAwait(false);
+    }
+
+    private async ValueTask ReadSlowAsync(ValueTask<RangeLocks.Hold> hold, long offset, IReadOnlyList<Memory<byte>> destinations)
+    {
+        using var held = await hold.ConfigureAwait(false);
         for (var i = 0; i < destinations.Count; i++)
         {
             await ReadHeldAsync(offset, destinations[i]).ConfigureAwait(false);
@@ -52,7 +78,6 @@ public sealed partial class Qcow2Store
         _ranges.AcquireAsync(offset >> ClusterBits, ((offset + length - 1) >> ClusterBits) + 1, exclusive);
 
     /// <summary>Reads a range that the caller holds.</summary>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask ReadHeldAsync(long offset, Memory<byte> destination)
     {
         while (!destination.IsEmpty)

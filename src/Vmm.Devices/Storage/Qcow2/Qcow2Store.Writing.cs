@@ -1,6 +1,5 @@
 // QEMU docs/interop/qcow2.txt, "Cluster mapping".
 using System.Buffers;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
@@ -9,10 +8,47 @@ public sealed partial class Qcow2Store
     private readonly SemaphoreSlim _l1Changes = new(1);
 
     /// <inheritdoc/>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    protected override async ValueTask WriteCoreAsync(long offset, ReadOnlyMemory<byte> source)
+    protected override ValueTask WriteCoreAsync(long offset, ReadOnlyMemory<byte> source)
     {
-        using (await HoldAsync(offset, source.Length, exclusive: false).ConfigureAwait(false))
+        var hold = HoldAsync(offset, source.Length, exclusive: false);
+        if (!hold.IsCompletedSuccessfully) return WriteSlowAsync(hold, offset, source);
+        var held = hold.Result;
+        if (!TryFindRun(offset, source.Length, forWriting: true, out var host)) return WriteSlowAsync(new ValueTask<RangeLocks.Hold>(held), offset, source);
+        try
+        {
+            return _requests.Rent().Await(held, _file.WriteAsync(host, source));
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override ValueTask WriteCoreAsync(long offset, IReadOnlyList<ReadOnlyMemory<byte>> sources)
+    {
+        var length = BlockPieces.Length(sources);
+        if (length == 0) return default;
+        var hold = HoldAsync(offset, length, exclusive: false);
+        if (!hold.IsCompletedSuccessfully) return WriteSlowAsync(hold, offset, sources);
+        var held = hold.Result;
+        if (!TryFindRun(offset, length, forWriting: true, out var host)) return WriteSlowAsync(new ValueTask<RangeLocks.Hold>(held), offset, sources);
+        try
+        {
+            return _requests.Rent().Await(held, _file.WriteAsync(host, sources));
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    private async ValueTask WriteSlowAsync(ValueTask<RangeLocks.Hold> hold, long offset, ReadOnlyMemory<byte> source)
+    {
+        // Tables may have to be read before it is seen that nothing has to be allocated.
+        using (await hold.ConfigureAwait(false))
         {
             var mapping = await MapAsync(offset, source.Length).ConfigureAwait(false);
             if (mapping is { Kind: Qcow2MappingKind.Data, IsWritable: true } && mapping.Length == source.Length)
@@ -30,13 +66,10 @@ public sealed partial class Qcow2Store
         await WriteBackIfCrowdedAsync().ConfigureAwait(false);
     }
 
-    /// <inheritdoc/>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    protected override async ValueTask WriteCoreAsync(long offset, IReadOnlyList<ReadOnlyMemory<byte>> sources)
+    private async ValueTask WriteSlowAsync(ValueTask<RangeLocks.Hold> hold, long offset, IReadOnlyList<ReadOnlyMemory<byte>> sources)
     {
         var length = BlockPieces.Length(sources);
-        if (length == 0) return;
-        using (await HoldAsync(offset, length, exclusive: false).ConfigureAwait(false))
+        using (await hold.ConfigureAwait(false))
         {
             var mapping = await MapAsync(offset, length).ConfigureAwait(false);
             if (mapping is { Kind: Qcow2MappingKind.Data, IsWritable: true } && mapping.Length == length)
@@ -79,7 +112,6 @@ public sealed partial class Qcow2Store
         }
     }
 
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask WriteDataAsync(long host, ReadOnlyMemory<byte> source)
     {
         await EnsureLengthAsync(host + source.Length).ConfigureAwait(false);

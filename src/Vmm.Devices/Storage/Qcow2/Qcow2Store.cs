@@ -1,7 +1,6 @@
 // QEMU docs/interop/qcow2.txt ("Qcow2 Image File Format").
 using System.Buffers.Binary;
 using System.Collections.Immutable;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Storage.Qcow2;
 
@@ -261,7 +260,6 @@ public sealed partial class Qcow2Store : BlockStore
     }
 
     /// <summary>Reads the file; what is past its end is zeros, as the last cluster of an image may be cut short.</summary>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask ReadFileAsync(long offset, Memory<byte> destination)
     {
         var inside = (int)Math.Clamp(_file.Length - offset, 0, destination.Length);
