@@ -1,52 +1,102 @@
-using System.Diagnostics;
 using System.Globalization;
-using Vmm.Backends.Software;
-using Vmm.Core;
-using Vmm.Core.Boot;
-using Vmm.Devices.Boards;
-using Vmm.Devices.Serial;
 using Vmm.Devices.Storage;
 using Vmm.Devices.Storage.Qcow2;
-using Vmm.Devices.Virtio.Block;
 using Vmm.Guests;
 using Vmm.Guests.Kernels;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>The same kernel, images and fio jobs on Vmm's software CPU and on QEMU TCG: requests a second as fio in the guest counts them.</summary>
+/// <summary>
+/// The same kernel, images and fio jobs on Vmm's software CPU and on QEMU's translator, in one run: host CPU time of all threads for each request, as the
+/// difference between a job of many requests and the same job of one. CPU time, as other work on the host changes it less than it changes rates.
+/// </summary>
 internal static class FioBenchmark
 {
-    private const int Size = 32 << 20, Megabytes = 512;
+    private const int Size = 32 << 20, Mebibytes = 32;
 
-    private static readonly string[] Jobs = ["read", "write", "randread", "randwrite"];
+    private static readonly (string Name, int Block)[] Kinds = [("read", 64 << 10), ("write", 64 << 10), ("randread", 4 << 10), ("randwrite", 4 << 10)];
 
-    public static async Task RunAsync()
+    private static readonly (string Name, int Block, string Script)[] Jobs =
+    [
+        .. from disk in (string[])["vda", "vdb"] from kind in Kinds select ($"{disk}-{kind.Name}", kind.Block,
+            $"""
+            #!/bin/busybox sh
+            [ -d /tmp ] || mkdir /tmp
+            fio --minimal --name=job --thread --filename=/dev/{disk} --rw={kind.Name} --bs={kind.Block} --size=24m --io_size=$(($1 > 0 ? $1 * 1048576 : {kind.Block})) --iodepth=32 --ioengine=libaio --direct=1 >/tmp/said && echo ok 0x0
+
+            """),
+    ];
+
+    public static async Task RunAsync(string[] arguments)
     {
-        var images = new GuestImages();
-        var kernel = await images.FindKernelAsync();
-        var busybox = await images.FindBusyboxAsync();
-        var script = "mkdir -p /tmp; " + string.Join("; ", from disk in (string[])["vda", "vdb"] from job in Jobs select
-            $"fio --minimal --name={disk}-{job} --thread --filename=/dev/{disk} --rw={job} --bs={(job.StartsWith("rand", StringComparison.Ordinal) ? "4k" : "64k")} --size=24m --io_size=4m --iodepth=32 --ioengine=libaio --direct=1");
-        var initrd = LinuxShell.CreateInitramfs(busybox.Path, new LinuxShellOptions { Command = script })
-            .AddModules(KernelModules.Open(kernel), ["virtio_mmio", "virtio_blk"]).AddPackages(await images.FindPackagesAsync(["fio"])).Build();
+        var runs = ProgramBenchmark.Number(arguments, "runs=", 3);
+        var engines = (arguments.FirstOrDefault(a => a.StartsWith("engines=", StringComparison.Ordinal))?["engines=".Length..].Split(',') ?? [Engine.Interpreter, Engine.Translator]).Select(n => new Engine(n)).ToList();
+        if (Engine.HasQemu) engines.Insert(0, new Engine(Engine.Qemu));
         var folder = Directory.CreateTempSubdirectory("vmm-fio-").FullName;
         try
         {
-            await MakeDisksAsync(folder);
-            var ours = Parse(await RunVmmAsync(kernel.Path, initrd, folder));
-            await MakeDisksAsync(folder);
-            var qemu = Engine.HasQemu ? Parse(await RunQemuAsync(kernel.Path, initrd, folder)) : [];
-            Console.WriteLine("fio, 32 in flight; requests a second in the guest; vda is raw, vdb qcow2");
-            foreach (var (job, rate) in ours)
+            var images = new GuestImages();
+            var kernel = await images.FindKernelAsync();
+            var initrd = Path.Combine(folder, "initrd");
+            await File.WriteAllBytesAsync(initrd, await BuildAsync(images, kernel, folder));
+            var times = new Dictionary<(string Engine, string Job), List<double>>();
+            for (var run = 0; run < runs; run++)
             {
-                var other = qemu.GetValueOrDefault(job);
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {job,-14} vmm {rate,8:0}  QEMU TCG {other,8:0}  ratio {(other > 0 ? rate / other : 0):0.00}"));
+                foreach (var engine in engines)
+                {
+                    await MakeDisksAsync(folder);
+                    using var guest = await GuestProcess.StartAsync(engine, kernel.Path, initrd, Path.Combine(folder, "disk.raw"), Path.Combine(folder, "disk.qcow2"))
+                        ?? throw new TimeoutException($"{engine.Name} hung in its boot.");
+                    foreach (var (name, block, _) in Jobs)
+                    {
+                        if (!times.TryGetValue((engine.Name, name), out var list)) times.Add((engine.Name, name), list = []);
+                        list.Add(1e6 * await guest.MeasureAsync(name, Mebibytes) / ((Mebibytes << 20) / block));
+                    }
+                }
+
+                Console.Error.WriteLine($"run {run + 1} of {runs} done");
             }
+
+            Report(engines, times, runs);
         }
         finally
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    private static void Report(List<Engine> engines, Dictionary<(string Engine, string Job), List<double>> times, int runs)
+    {
+        Console.WriteLine($"fio, 32 in flight, 64 KiB sequential or 4 KiB random; vda is raw, vdb qcow2; host CPU time for a request, median of {runs}\n");
+        Console.WriteLine($"| job |{string.Concat(engines.Select(e => e.IsQemu ? $" {e.Name} us |" : $" {e.Name} us | / TCG |"))}");
+        Console.WriteLine($"|---|{string.Concat(engines.Select(e => e.IsQemu ? "---|" : "---|---|"))}");
+        foreach (var (name, _, _) in Jobs)
+        {
+            var line = $"| {name} |";
+            foreach (var engine in engines)
+            {
+                var time = ProgramBenchmark.Median(times[(engine.Name, name)]);
+                line += string.Create(CultureInfo.InvariantCulture, $" {time:0.0} |");
+                if (!engine.IsQemu) line += times.TryGetValue((Engine.Qemu, name), out var others) ? string.Create(CultureInfo.InvariantCulture, $" {time / ProgramBenchmark.Median(others):0.00} |") : " |";
+            }
+
+            Console.WriteLine(line);
+        }
+    }
+
+    private static async Task<byte[]> BuildAsync(GuestImages images, GuestKernel kernel, string folder)
+    {
+        var shell = new LinuxShellOptions { Command = GuestProcess.Script };
+        var user = LinuxShell.CreateInitramfs((await images.FindBusyboxAsync()).Path, shell).AddModules(KernelModules.Open(kernel), ["virtio_mmio", "virtio_blk"]).AddPackages(await images.FindPackagesAsync(["fio"]));
+        foreach (var (name, _, script) in Jobs)
+        {
+            var path = Path.Combine(folder, name);
+            await File.WriteAllTextAsync(path, script.ReplaceLineEndings("\n"));
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            user = user.AddFileFrom("bench/" + name, path);
+        }
+
+        return user.Build();
     }
 
     private static async Task MakeDisksAsync(string folder)
@@ -58,49 +108,5 @@ internal static class FioBenchmark
         await Qcow2Store.CreateAsync(file, Size);
         await using var image = await Qcow2Store.OpenAsync(file, "disk.qcow2");
         await DiskCopy.CopyAsync(new MemoryStore(contents), image);
-    }
-
-    private static async Task<string> RunVmmAsync(string kernel, byte[] initrd, string folder)
-    {
-        var console = new ConsolePipe();
-        IBlockStore[] disks = [RawFileStore.Open(Path.Combine(folder, "disk.raw")), await DiskImage.OpenAsync(Path.Combine(folder, "disk.qcow2"), DiskFormat.Qcow2)];
-        await using var machine = new VirtualMachineBuilder().WithBackend(new SoftwareHypervisor()).WithBoard(() => new MicroVmBoard(new MicroVmOptions { Console = console })).WithMemory((ulong)Megabytes << 20)
-            .WithLinux(await File.ReadAllBytesAsync(kernel), LinuxShell.DefaultCommandLine, initrd)
-            .AddVirtioBlock("disk0", () => disks[0]).AddVirtioBlock("disk1", () => disks[1]).Build();
-        await machine.StartAsync();
-        await machine.Completion;
-        return console.Text;
-    }
-
-    private static async Task<string> RunQemuAsync(string kernel, byte[] initrd, string folder)
-    {
-        var path = Path.Combine(folder, "initrd");
-        await File.WriteAllBytesAsync(path, initrd);
-        var start = new Engine(Engine.Qemu).Command(kernel, path);
-        start.RedirectStandardOutput = start.RedirectStandardInput = true;
-        start.ArgumentList[start.ArgumentList.IndexOf("-m") + 1] = $"{Megabytes}";
-        foreach (var (name, format) in ((string, string)[])[("disk.raw", "raw"), ("disk.qcow2", "qcow2")])
-        {
-            foreach (var argument in (string[])["-drive", $"id={format},if=none,format={format},file={Path.Combine(folder, name)}", "-device", $"virtio-blk-device,drive={format}"]) start.ArgumentList.Add(argument);
-        }
-
-        using var process = Process.Start(start)!;
-        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(5));
-        await using var kill = patience.Token.Register(() => process.Kill());
-        return await process.StandardOutput.ReadToEndAsync(CancellationToken.None);
-    }
-
-    /// <summary>Job and rate from fio's terse format, version 3: fields 8 and 49 are the requests a second of reads and writes.</summary>
-    private static Dictionary<string, double> Parse(string console)
-    {
-        var rates = new Dictionary<string, double>();
-        foreach (var line in console.Split('\n'))
-        {
-            var fields = line.Trim().Split(';');
-            if (fields.Length < 50 || fields[0] != "3") continue;
-            rates[fields[2]] = double.Parse(fields[7], CultureInfo.InvariantCulture) + double.Parse(fields[48], CultureInfo.InvariantCulture);
-        }
-
-        return rates;
     }
 }

@@ -36,16 +36,16 @@ internal sealed class GuestProcess : IDisposable
     public double MebibytesBeyondRam { get; private set; }
 
     /// <summary>Starts it; null if it hung in its boot, as QEMU's microvm now and then does in the calibration of its TSC.</summary>
-    public static async Task<GuestProcess?> StartAsync(Engine engine, string kernel, string initrd)
+    public static async Task<GuestProcess?> StartAsync(Engine engine, string kernel, string initrd, params string[] disks)
     {
-        var start = engine.Command(kernel, initrd);
+        var start = engine.Command(kernel, initrd, disks);
         start.RedirectStandardInput = start.RedirectStandardOutput = true;
         var guest = new GuestProcess(Process.Start(start)!);
         try
         {
             await guest.ReadUntilAsync(Waiting, BootPatience);
             guest.BootSeconds = ProcessTime.Seconds(guest._process.Id);
-            guest.MebibytesBeyondRam = ProcessMemory.MebibytesBeyond(guest._process.Id, Engine.Megabytes);
+            guest.MebibytesBeyondRam = ProcessMemory.MebibytesBeyond(guest._process.Id, Engine.Ram(disks));
             return guest;
         }
         catch (OperationCanceledException)

@@ -21,9 +21,9 @@ if (args is ["--help" or "-h" or "help", ..])
     return 0;
 }
 
-if (args is [Engine.ChildArgument, var engine, var kernel, var initrd])
+if (args is [Engine.ChildArgument, var engine, var kernel, var initrd, .. var disks])
 {
-    await Engine.RunChildAsync(engine, kernel, initrd);
+    await Engine.RunChildAsync(engine, kernel, initrd, disks);
     return 0;
 }
 
@@ -35,6 +35,12 @@ if (args is ["programs", ..])
 
 if (args is ["kvm", ..]) return KvmBenchmark.Run(args[1..]) ? 0 : 1;
 
+if (args is ["fio", ..])
+{
+    await FioBenchmark.RunAsync(args[1..]);
+    return 0;
+}
+
 var wanted = args.Length == 0 ? ["integer", "memory", "sse", "boot"] : args;
 foreach (var name in wanted)
 {
@@ -45,7 +51,6 @@ foreach (var name in wanted)
         case "sse": LoopBenchmark.Run("SSE2 loop", GuestLoops.Sse(10_000_000)); break;
         case "boot": await BootBenchmark.RunAsync(); break;
         case "blocks": await BlockBenchmark.RunAsync(); break;
-        case "fio": await FioBenchmark.RunAsync(); break;
         default:
             Console.Error.WriteLine($"There is no benchmark '{name}'.\n{Help}");
             return 2;

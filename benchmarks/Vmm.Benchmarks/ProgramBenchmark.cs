@@ -93,7 +93,7 @@ internal static class ProgramBenchmark
 
     private static double Mean(IEnumerable<double> ratios) => Math.Exp(ratios.Average(Math.Log));
 
-    private static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
+    internal static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
 
     private static void Add(Dictionary<(string, string), List<double>> times, (string, string) key, double value)
     {
@@ -101,7 +101,7 @@ internal static class ProgramBenchmark
         list.Add(value);
     }
 
-    private static int Number(string[] arguments, string name, int otherwise) =>
+    internal static int Number(string[] arguments, string name, int otherwise) =>
         arguments.FirstOrDefault(a => a.StartsWith(name, StringComparison.Ordinal)) is { } a ? int.Parse(a[name.Length..], CultureInfo.InvariantCulture) : otherwise;
 
     private static long Calibrate(string program)
