@@ -12,17 +12,17 @@ namespace Vmm.Benchmarks;
 /// </summary>
 internal static class FioBenchmark
 {
-    private const int Size = 32 << 20, Mebibytes = 32;
+    private const int Size = 32 << 20, Requests = 4096;
 
     private static readonly (string Name, int Block)[] Kinds = [("read", 64 << 10), ("write", 64 << 10), ("randread", 4 << 10), ("randwrite", 4 << 10)];
 
-    private static readonly (string Name, int Block, string Script)[] Jobs =
+    private static readonly (string Name, string Script)[] Jobs =
     [
-        .. from disk in (string[])["vda", "vdb"] from kind in Kinds select ($"{disk}-{kind.Name}", kind.Block,
+        .. from disk in (string[])["vda", "vdb"] from kind in Kinds select ($"{disk}-{kind.Name}",
             $"""
             #!/bin/busybox sh
             [ -d /tmp ] || mkdir /tmp
-            fio --minimal --name=job --thread --filename=/dev/{disk} --rw={kind.Name} --bs={kind.Block} --size=24m --io_size=$(($1 > 0 ? $1 * 1048576 : {kind.Block})) --iodepth=32 --ioengine=libaio --direct=1 >/tmp/said && echo ok 0x0
+            fio --minimal --name=job --thread --filename=/dev/{disk} --rw={kind.Name} --bs={kind.Block} --size=24m --io_size=$((($1 > 0 ? $1 : 1) * {kind.Block})) --iodepth=32 --ioengine=libaio --direct=1 >/tmp/said && echo ok 0x0
 
             """),
     ];
@@ -38,7 +38,7 @@ internal static class FioBenchmark
             var images = new GuestImages();
             var kernel = await images.FindKernelAsync();
             var initrd = Path.Combine(folder, "initrd");
-            await File.WriteAllBytesAsync(initrd, await BuildAsync(images, kernel, folder));
+            await File.WriteAllBytesAsync(initrd, await BuildAsync(images, kernel));
             var times = new Dictionary<(string Engine, string Job), List<double>>();
             for (var run = 0; run < runs; run++)
             {
@@ -47,10 +47,10 @@ internal static class FioBenchmark
                     await MakeDisksAsync(folder);
                     using var guest = await GuestProcess.StartAsync(engine, kernel.Path, initrd, Path.Combine(folder, "disk.raw"), Path.Combine(folder, "disk.qcow2"))
                         ?? throw new TimeoutException($"{engine.Name} hung in its boot.");
-                    foreach (var (name, block, _) in Jobs)
+                    foreach (var (name, _) in Jobs)
                     {
                         if (!times.TryGetValue((engine.Name, name), out var list)) times.Add((engine.Name, name), list = []);
-                        list.Add(1e6 * await guest.MeasureAsync(name, Mebibytes) / ((Mebibytes << 20) / block));
+                        list.Add(1e6 * await guest.MeasureAsync(name, Requests) / Requests);
                     }
                 }
 
@@ -70,7 +70,7 @@ internal static class FioBenchmark
         Console.WriteLine($"fio, 32 in flight, 64 KiB sequential or 4 KiB random; vda is raw, vdb qcow2; host CPU time for a request, median of {runs}\n");
         Console.WriteLine($"| job |{string.Concat(engines.Select(e => e.IsQemu ? $" {e.Name} us |" : $" {e.Name} us | / TCG |"))}");
         Console.WriteLine($"|---|{string.Concat(engines.Select(e => e.IsQemu ? "---|" : "---|---|"))}");
-        foreach (var (name, _, _) in Jobs)
+        foreach (var (name, _) in Jobs)
         {
             var line = $"| {name} |";
             foreach (var engine in engines)
@@ -84,18 +84,12 @@ internal static class FioBenchmark
         }
     }
 
-    private static async Task<byte[]> BuildAsync(GuestImages images, GuestKernel kernel, string folder)
+    private static async Task<byte[]> BuildAsync(GuestImages images, GuestKernel kernel)
     {
         var shell = new LinuxShellOptions { Command = GuestProcess.Script };
         var user = LinuxShell.CreateInitramfs((await images.FindBusyboxAsync()).Path, shell).AddModules(KernelModules.Open(kernel), ["virtio_mmio", "virtio_blk"]).AddPackages(await images.FindPackagesAsync(["fio"]));
-        foreach (var (name, _, script) in Jobs)
-        {
-            var path = Path.Combine(folder, name);
-            await File.WriteAllTextAsync(path, script.ReplaceLineEndings("\n"));
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            user = user.AddFileFrom("bench/" + name, path);
-        }
-
+        const UnixFileMode Executable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        foreach (var (name, script) in Jobs) user = user.AddFile("bench/" + name, script.ReplaceLineEndings("\n"), Executable);
         return user.Build();
     }
 

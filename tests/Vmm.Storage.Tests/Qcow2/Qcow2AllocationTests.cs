@@ -40,7 +40,7 @@ public class Qcow2AllocationTests
 
             if (late.Waiting != Depth) Assert.Fail($"{late.Waiting} requests reached the file.");
             late.Release();
-            for (var i = 0; i < Depth; i++) tasks[i].GetAwaiter().GetResult();
+            End(tasks);
         }
 
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
@@ -63,6 +63,11 @@ public class Qcow2AllocationTests
 
         // Needs the range alone.
         await image.DiscardAsync(0, 1 << 20);
+    }
+
+    private static void End(ValueTask[] tasks)
+    {
+        foreach (var task in tasks) task.GetAwaiter().GetResult();
     }
 
     /// <summary>A store whose requests complete when a test says so, without allocating.</summary>
