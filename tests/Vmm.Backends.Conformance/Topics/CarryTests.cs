@@ -96,13 +96,12 @@ public abstract class CarryTests<TBackend> : Conformance<TBackend> where TBacken
     [Theory, MemberData(nameof(Directions))]
     public void VectorAndFloatingPointRegisters_AreKept(bool fromHere)
     {
-        Need(HypervisorCapabilities.FullSystem);
         var (_, to) = Moved(fromHere, a => { a.movups(xmm7, __xmmword_ptr[rsi]); a.fninit(); a.fldpi(); }, a => { a.movups(__xmmword_ptr[rsi + 16], xmm7); a.fstp(__qword_ptr[rsi + 32]); }, g =>
         {
             g[6] = GuestTables.Data;
             g.Write(GuestTables.Data, 0x0123_4567_89AB_CDEFUL);
             g.Write(GuestTables.Data + 8, 42UL);
-        });
+        }, user: true);
         to.RunToEnd();
         Assert.Equal((0x0123_4567_89AB_CDEFUL, 42UL, Math.PI), (to.Read<ulong>(GuestTables.Data + 16), to.Read<ulong>(GuestTables.Data + 24), to.Read<double>(GuestTables.Data + 32)));
     }
@@ -242,16 +241,16 @@ public abstract class CarryTests<TBackend> : Conformance<TBackend> where TBacken
         return [from, to];
     }
 
-    private (TestGuest From, TestGuest To) Pair2(bool fromHere, Action<Assembler> body)
+    private (TestGuest From, TestGuest To) Pair2(bool fromHere, Action<Assembler> body, bool user = false)
     {
-        TestGuest Make(BackendUnderTest backend) => Dispose(new TestGuest(backend, 64, (a, _) => body(a), user: false, vcpus: 1));
+        TestGuest Make(BackendUnderTest backend) => Dispose(new TestGuest(backend, 64, (a, _) => body(a), user, vcpus: 1));
         return (Make(fromHere ? Backend : new SoftwareBackend()), Make(fromHere ? new SoftwareBackend() : Backend));
     }
 
     // The first half has been run; the second is ready to.
-    private (TestGuest From, TestGuest To) Moved(bool fromHere, Action<Assembler> first, Action<Assembler> second, Action<TestGuest>? prepare = null)
+    private (TestGuest From, TestGuest To) Moved(bool fromHere, Action<Assembler> first, Action<Assembler> second, Action<TestGuest>? prepare = null, bool user = false)
     {
-        var (from, to) = Pair2(fromHere, first);
+        var (from, to) = Pair2(fromHere, first, user);
         prepare?.Invoke(from);
         from.RunToEnd();
         from.Place(GuestTables.Program, second);

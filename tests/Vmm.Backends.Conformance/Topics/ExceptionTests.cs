@@ -40,7 +40,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void NonCanonicalStack_IsAStackFault()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(rsp, rsi); a.push(rax); });
         guest[6] = 0x8000_0000_0000_0000;
         guest.SetGate(12, GuestTables.Stubs + 12 * 16, ist: 1);
@@ -147,7 +146,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void NotPresentSegment_HasTheSelector()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(eax, GuestTables.Absent); a.mov(ds, ax); });
         guest.RunToTrap(11);
         Assert.Equal(GuestTables.Absent, guest.Frame(0));
@@ -156,7 +154,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void SelectorBeyondTheTable_IsAProtectionFaultWithTheSelector()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(eax, 0x200); a.mov(ds, ax); });
         guest.RunToTrap(13);
         Assert.Equal(0x200UL, guest.Frame(0));
@@ -175,7 +172,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void SingleStepFlag_TrapsBehindTheNextInstruction()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, (a, at) => { a.pushfq(); a.or(__dword_ptr[rsp], 0x100); a.popfq(); a.mov(ecx, 5); at("behind"); a.mov(ecx, 6); });
         guest.RunToTrap(1);
         Assert.Equal((guest["behind"], 5UL, 0x4000UL), (guest.Frame(0), guest[1], guest.State.Debug[6] & 0x4000));
@@ -245,7 +241,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void UserMode_AlignmentCheck()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => a.mov(eax, __dword_ptr[rsi + 1]), user: true);
         guest[6] = Missing;
         guest.State.Cr0 |= 0x40000;
@@ -262,7 +257,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
             else if (vector == 0) { a.xor(ecx, ecx); a.div(ecx); }
             else { a.mov(eax, 0x200); a.mov(ds, ax); }
         });
-        if (vector == 13) Need(HypervisorCapabilities.FullSystem);
         guest.RunToTrap(vector);
         Assert.Equal((ulong)GuestTables.Code32, guest.Frame(vector == 13 ? 2 : 1));
         if (vector == 13) Assert.Equal(0x200UL, guest.Frame(0));
@@ -271,7 +265,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void ProtectedMode_UserException_TakesTheStackOfTheTss()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(32, a => a.ud2(), user: true);
         guest.RunToTrap(6);
         Assert.Equal((GuestTables.Program, (ulong)GuestTables.UserCode32, GuestTables.UserStack, (ulong)GuestTables.UserData), (guest.Frame(0), guest.Frame(1), guest.Frame(3), guest.Frame(4)));
@@ -298,7 +291,6 @@ public abstract class ExceptionTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void GateNotPresent_OfNotPresent_IsADoubleFault()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.xor(ecx, ecx); a.div(ecx); });
         guest.SetGate(0, GuestTables.Stubs, type: 0x0E);
         guest.SetGate(11, GuestTables.Stubs, type: 0x0E);

@@ -195,7 +195,6 @@ public abstract class MemoryTests<TBackend> : Conformance<TBackend> where TBacke
     [Fact]
     public void RamsEnd_LoadAcrossIt_GivesOnesBehind()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(eax, __dword_ptr[rsi]); a.mov(__dword_ptr[rsi], ecx); });
         Add(guest, "end", Extra, 0x1000);
         guest.Write<ushort>(Extra + 0xFFE, 0x1234);

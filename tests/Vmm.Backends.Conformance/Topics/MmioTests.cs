@@ -100,7 +100,6 @@ public abstract class MmioTests<TBackend> : Conformance<TBackend> where TBackend
     [Fact]
     public void VectorLoadAndStore_MoveSixteenBytes()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.movups(xmm1, __xmmword_ptr[rsi]); a.movups(__xmmword_ptr[rdi], xmm1); });
         (guest[6], guest[7]) = (Window, Window + 0x20);
         var device = guest.Mmio(Window, 0x1000);

@@ -95,7 +95,6 @@ public abstract class MsrTests<TBackend> : Conformance<TBackend> where TBackend 
     [Theory, InlineData(0x1234_5678u, false), InlineData(0x1234_5678u, true), InlineData(0xFFFF_FFFFu, false), InlineData(0xC001_FFFFu, true)]
     public void Unknown_IsAProtectionFault(uint index, bool isWrite)
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, (a, at) => { a.mov(ecx, index); a.xor(eax, eax); a.xor(edx, edx); at("here"); if (isWrite) a.wrmsr(); else a.rdmsr(); });
         guest.RunToTrap(13);
         Assert.Equal((0UL, guest["here"] + 1), (guest.Frame(0), guest.Frame(1)));
@@ -104,7 +103,6 @@ public abstract class MsrTests<TBackend> : Conformance<TBackend> where TBackend 
     [Theory, InlineData(0xC0000082u), InlineData(0xC0000102u), InlineData(FsBase), InlineData(GsBase)]
     public void NonCanonicalAddress_IsAProtectionFault(uint index)
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => a.WriteMsr(index, 0x8000_0000_0000_0000));
         guest.RunToTrap(13);
     }
@@ -112,7 +110,7 @@ public abstract class MsrTests<TBackend> : Conformance<TBackend> where TBackend 
     [Theory, InlineData(Efer, 0xFFFF_FFFF_0000_0D01UL), InlineData(Efer, 0x401UL), InlineData(0x277u, 0x02UL), InlineData(ApicBase, 0xFEE00500UL)]
     public void ImpossibleValue_IsAProtectionFault(uint index, ulong value)
     {
-        Need(HypervisorCapabilities.FullSystem);
+        if (index == 0x277) Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => a.WriteMsr(index, value));
         guest.RunToTrap(13);
     }

@@ -70,7 +70,6 @@ public abstract class NmiTests<TBackend> : Conformance<TBackend> where TBackend 
     [Fact]
     public void Nmi_BlockedInTheState_WaitsForIret()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a =>
         {
             a.Signal();

@@ -210,7 +210,6 @@ public abstract class PortTests<TBackend> : Conformance<TBackend> where TBackend
     [Fact]
     public void RepIns_IntoAMissingPage_FaultsWhereItStands()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.cld(); a.mov(edx, Port); Ins(a, 1); });
         (guest[1], guest[7]) = (8, GuestTables.Data + 0x1000 - 3);
         guest.SetPage(GuestTables.Data + 0x1000, 0);

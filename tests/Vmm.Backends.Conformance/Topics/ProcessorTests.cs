@@ -24,7 +24,7 @@ public abstract class ProcessorTests<TBackend> : Conformance<TBackend> where TBa
     [Theory, InlineData(false), InlineData(true)]
     public void InitAndStartup_StartItInRealMode(bool x2Apic)
     {
-        Need(HypervisorCapabilities.LocalApic | HypervisorCapabilities.FullSystem);
+        Need(HypervisorCapabilities.LocalApic);
         var guest = Guest(64, a =>
         {
             if (x2Apic)
@@ -51,7 +51,7 @@ public abstract class ProcessorTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void Startup_BeforeInit_IsIgnored()
     {
-        Need(HypervisorCapabilities.LocalApic | HypervisorCapabilities.FullSystem);
+        Need(HypervisorCapabilities.LocalApic);
         // The start-up message for 0x17000 comes before INIT, the one for 0x18000 after it.
         var guest = Guest(64, a =>
         {
@@ -70,7 +70,7 @@ public abstract class ProcessorTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void Init_OfARunningProcessor_SendsItBackToWait()
     {
-        Need(HypervisorCapabilities.LocalApic | HypervisorCapabilities.FullSystem);
+        Need(HypervisorCapabilities.LocalApic);
         var guest = Guest(64, a =>
         {
             var wait = a.CreateLabel();

@@ -33,7 +33,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     public void StatesReachedByRandomCode_LoadAgain(int bitness)
     {
         // Whatever the guest does, its state can be saved and loaded: a snapshot may be taken at any moment.
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(bitness, a => a.nop());
         var (read, again) = (new VcpuState(), new VcpuState());
         for (var seed = 0; seed < s_rounds; seed++)
@@ -81,8 +80,7 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void VectorRegisters_AreTheGuests()
     {
-        Need(HypervisorCapabilities.FullSystem);
-        var guest = Guest(64, a => { a.movups(__xmmword_ptr[rsi], xmm3); a.movaps(xmm15, xmm3); a.pxor(xmm3, xmm3); });
+        var guest = Guest(64, a => { a.movups(__xmmword_ptr[rsi], xmm3); a.movaps(xmm15, xmm3); a.pxor(xmm3, xmm3); }, user: true);
         guest[6] = GuestTables.Data;
         for (var i = 0; i < 16; i++) guest.State.Xsave[160 + 3 * 16 + i] = (byte)(i + 1);
         guest.RunToEnd();
@@ -94,8 +92,7 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void FloatingPointStack_IsTheGuests()
     {
-        Need(HypervisorCapabilities.FullSystem);
-        var guest = Guest(64, a => { a.fninit(); a.fld1(); a.fldpi(); a.fadd(st0, st1); });
+        var guest = Guest(64, a => { a.fninit(); a.fld1(); a.fldpi(); a.fadd(st0, st1); }, user: true);
         guest.RunToEnd();
         // ST(0) is pi + 1: TOP is 6, two registers are in use.
         Assert.Equal((0x3000, 0xC0), (BitConverter.ToUInt16(guest.State.Xsave, 2) & 0x3800, (int)guest.State.Xsave[4]));
@@ -109,8 +106,7 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void Mxcsr_RoundsAsTheStateSays()
     {
-        Need(HypervisorCapabilities.FullSystem);
-        var guest = Guest(64, a => a.cvtsd2si(eax, __qword_ptr[rsi]));
+        var guest = Guest(64, a => a.cvtsd2si(eax, __qword_ptr[rsi]), user: true);
         guest[6] = GuestTables.Data;
         guest.Write(GuestTables.Data, 1.5);
         foreach (var (rounding, expected) in new[] { (0u, 2UL), (1u, 1UL), (2u, 2UL), (3u, 1UL) })
@@ -124,7 +120,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void DebugRegisters_AreTheGuests()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(rax, dr1); a.mov(rcx, dr7); a.mov(dr2, rdx); });
         (guest.State.Debug[1], guest.State.Debug[7], guest[2]) = (0x1234_5678, 0x404, 0x8765_4321);
         guest.RunToEnd();
@@ -143,7 +138,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void DescriptorTables_AreTheGuests()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.sgdt(__[rsi]); a.sidt(__[rsi + 16]); a.str(ax); a.sldt(cx); a.lidt(__[rsi + 32]); });
         guest[6] = GuestTables.Data;
         guest.Write<ushort>(GuestTables.Data + 32, 0x7FF);
@@ -157,7 +151,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Theory, InlineData(0, 0x50, false, 0u), InlineData(3, 13, true, 0x1230u), InlineData(3, 6, false, 0u), InlineData(2, 2, false, 0u)]
     public void InjectedEvent_IsDeliveredBeforeTheFirstInstruction(byte type, short vector, bool hasError, uint error)
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => { a.mov(ecx, 1); a.Spin(); });
         if (type == 0) guest.State.Rflags |= 0x200;
         (guest.State.InjectedVector, guest.State.InjectedType, guest.State.InjectedHasErrorCode, guest.State.InjectedErrorCode) = (vector, type, hasError, error);
@@ -169,7 +162,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Fact]
     public void InjectedEvent_ReadBackBeforeTheRun_IsStillThere()
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => a.Spin());
         (guest.State.InjectedVector, guest.State.InjectedType, guest.State.Rflags) = (0x50, 0, 0x202);
         guest.Vcpu.SetState(guest.State);
@@ -196,7 +188,6 @@ public abstract class StateTests<TBackend> : Conformance<TBackend> where TBacken
     [Theory, InlineData(1), InlineData(2)]
     public void InterruptShadow_ReadBackBeforeTheRun_IsStillThere(byte shadow)
     {
-        Need(HypervisorCapabilities.FullSystem);
         var guest = Guest(64, a => a.Spin());
         (guest.State.InterruptShadow, guest.State.Rflags) = (shadow, 0x202);
         guest.Vcpu.SetState(guest.State);
