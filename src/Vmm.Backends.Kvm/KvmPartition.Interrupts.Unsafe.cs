@@ -15,6 +15,7 @@ public sealed unsafe partial class KvmPartition
     private readonly Lock _routeLock = new();
     private readonly Dictionary<int, kvm_irq_routing_entry> _routes = [];
     private readonly Dictionary<int, KvmFile> _interrupts = [];
+    private readonly int[] _levels = new int[8];
     private int _nextLevelRoute;
 
     /// <inheritdoc/>
@@ -60,6 +61,16 @@ public sealed unsafe partial class KvmPartition
         }
     }
 
+    /// <summary>The level-triggered vectors, one bit each, whose end has not been told yet.</summary>
+    internal ReadOnlySpan<int> Levels => _levels;
+
+    /// <summary>A level-triggered interrupt has ended.</summary>
+    internal void EndLevel(byte vector)
+    {
+        Interlocked.And(ref _levels[vector >> 5], ~(1 << (vector & 31)));
+        Bus.EndOfInterrupt(vector);
+    }
+
     internal void Disconnect(int gsi)
     {
         lock (_routeLock)
@@ -75,8 +86,9 @@ public sealed unsafe partial class KvmPartition
 
     // The kernel leaves to us the end of those level-triggered vectors only that a route of the reserved inputs names; so each message that
     // the I/O APIC sends becomes one before it is sent for the first time.
-    private void LearnLevel(MsiMessage message)
+    internal void LearnLevel(MsiMessage message)
     {
+        Interlocked.Or(ref _levels[(message.Data & 0xFF) >> 5], 1 << (int)(message.Data & 31));
         lock (_routeLock)
         {
             foreach (var (gsi, route) in _routes)

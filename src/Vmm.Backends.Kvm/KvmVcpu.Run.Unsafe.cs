@@ -63,6 +63,7 @@ internal sealed unsafe partial class KvmVcpu
     private VcpuStop Kicked()
     {
         Counters.Kicks++;
+        if (_partition.Levels.ContainsAnyExcept(0)) TellLateEnds();
         return new VcpuStop(VcpuStopKind.Kicked);
     }
 
@@ -95,7 +96,7 @@ internal sealed unsafe partial class KvmVcpu
                 case KVM_EXIT_IRQ_WINDOW_OPEN or KVM_EXIT_INTR:
                     break;
                 case KVM_EXIT_IOAPIC_EOI:
-                    _partition.Bus.EndOfInterrupt(run.eoi_vector);
+                    _partition.EndLevel(run.eoi_vector);
                     break;
                 default:
                     if (ServeRare(ref run) is { } stop) return stop;

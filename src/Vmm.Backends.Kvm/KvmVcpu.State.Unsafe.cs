@@ -1,5 +1,7 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Vmm.Backends.Kvm.Interop;
+using Vmm.Core.Buses;
 using Vmm.Core.X86;
 using static Vmm.Backends.Kvm.Interop.Kvm;
 
@@ -9,7 +11,7 @@ namespace Vmm.Backends.Kvm;
 internal sealed unsafe partial class KvmVcpu
 {
     private const int LegacyAndHeader = 576, PkruComponent = 9, PkruOffset = 2688, ComponentsAt = 512;
-    private const int ApicId = 0x20, ApicVersion = 0x30, ApicTaskPriority = 0x80, ApicFormat = 0xE0, ApicSpurious = 0xF0, ApicLint0 = 0x350;
+    private const int ApicId = 0x20, ApicVersion = 0x30, ApicTaskPriority = 0x80, ApicFormat = 0xE0, ApicSpurious = 0xF0, ApicInService = 0x100, ApicTriggerMode = 0x180, ApicRequested = 0x200, ApicLint0 = 0x350;
     private const uint Masked = 1 << 16, ExternalMode = 0x700;
     private const ulong X2ApicEnabled = 0xC00, BootstrapProcessor = 1 << 8;
 
@@ -233,11 +235,40 @@ internal sealed unsafe partial class KvmVcpu
             if (Index == 0) Write(ApicLint0, ExternalMode);
         }
 
+        if (_partition.Settings.Irqchip == KvmIrqchip.Split) LearnLevels(page);
+
         // CR8 is the task priority's class.
         if (page[ApicTaskPriority] >> 4 != (int)state.Cr8) Write(ApicTaskPriority, (uint)state.Cr8 << 4);
 
         // SAFETY: 1 KiB, as the ioctl's number says.
         fixed (byte* pointer = page) _file.Call(KVM_SET_LAPIC, nameof(KVM_SET_LAPIC), (nint)pointer);
+    }
+
+    // The kernel tells of an end of interrupt when the vCPU next goes in, which after a kick may never be: a saved state may go on elsewhere. So
+    // what came level-triggered to this vCPU and is neither requested nor in service any more has ended. Told twice does no harm.
+    private void TellLateEnds()
+    {
+        var page = stackalloc byte[1024];
+        _file.Call(KVM_GET_LAPIC, nameof(KVM_GET_LAPIC), (nint)page);
+        for (var word = 0; word < 8; word++)
+        {
+            // SAFETY: eight registers of each kind, 16 bytes apart, within the page.
+            int Register(int first) => *(int*)(page + first + word * 16);
+            for (var ended = _partition.Levels[word] & Register(ApicTriggerMode) & ~Register(ApicRequested) & ~Register(ApicInService); ended != 0; ended &= ended - 1)
+            {
+                _partition.EndLevel((byte)(word * 32 + BitOperations.TrailingZeroCount(ended)));
+            }
+        }
+    }
+
+    // The ends of level-triggered interrupts that come with a state are to be told as well.
+    private void LearnLevels(byte[] page)
+    {
+        for (var vector = 16; vector < 256; vector++)
+        {
+            bool Has(int first) => (page[first + vector / 32 * 16 + vector / 8 % 4] >> vector % 8 & 1) != 0;
+            if (Has(ApicTriggerMode) && (Has(ApicRequested) || Has(ApicInService))) _partition.LearnLevel(new MsiMessage(0xFEE00000 | (ulong)(uint)Index << 12, (uint)(1 << 15 | vector)));
+        }
     }
 
     private void GetEvents(VcpuState state)

@@ -11,9 +11,6 @@ public abstract class InterruptTests<TBackend> : Conformance<TBackend> where TBa
 {
     private const ulong Flag = GuestTables.Data;
 
-    // A port that nobody has: a KVM that emulates tells of an end of interrupt when the guest comes out for the next time.
-    private const byte Other = 0x80;
-
     [Fact]
     public void Msi_Fixed_IsTaken()
     {
@@ -88,7 +85,7 @@ public abstract class InterruptTests<TBackend> : Conformance<TBackend> where TBa
     [Fact]
     public void Level_EndOfInterrupt_IsTold()
     {
-        var guest = Guest(64, a => { a.ApicEnable(); a.Signal(); a.sti(); a.hlt(); a.cli(); a.@out(Other, al); });
+        var guest = Guest(64, a => { a.ApicEnable(); a.Signal(); a.sti(); a.hlt(); a.cli(); });
         guest.Handle(0x51, a => { a.push(rbx); a.mov(__byte_ptr[Flag], 1); a.ApicEoi(); a.pop(rbx); a.iretq(); });
         var ends = new List<(byte Vector, int Flag)>();
         guest.Bus.EndOfInterruptListener = v => ends.Add((v, guest.Read<byte>(Flag)));
@@ -122,7 +119,6 @@ public abstract class InterruptTests<TBackend> : Conformance<TBackend> where TBa
             a.cmp(__byte_ptr[Flag], 3);
             a.jb(loop);
             a.cli();
-            a.@out(Other, al);
         });
         guest.Handle(0x51, a => { a.push(rbx); a.inc(__byte_ptr[Flag]); a.ApicEoi(); a.pop(rbx); a.iretq(); });
         var ends = 0;
