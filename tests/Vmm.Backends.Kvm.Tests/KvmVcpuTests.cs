@@ -59,10 +59,8 @@ public class KvmVcpuTests
     {
         // In protected mode: some emulators heed no limit of real mode's table.
         using var rig = new Rig([0x0F, 0x0B]); // UD2
-        var state = Rig.RealMode();
-        (state.Cr0, state.Idt) = (0x11, new DescriptorTable(0, 0));
-        state.Segments[1] = SegmentState.Code32(8);
-        foreach (var i in (ReadOnlySpan<int>)[0, 2, 3, 4, 5]) state.Segments[i] = SegmentState.Data32(16);
+        var state = Rig.ProtectedMode();
+        state.Idt = new DescriptorTable(0, 0);
         rig.Vcpu.SetState(state);
         Assert.Equal(VcpuStopKind.Shutdown, rig.Vcpu.Run().Kind);
         Assert.Equal(VcpuStopKind.Shutdown, rig.Vcpu.Run().Kind);
@@ -105,6 +103,22 @@ public class KvmVcpuTests
         rig.Vcpu.SetExternalInterrupt(true);
         Assert.Equal(VcpuStopKind.Kicked, rig.Vcpu.Run().Kind);
         Assert.InRange(rig.State().Rip, 0x1800UL, 0x1804UL);
+    }
+
+    [Fact]
+    public void LevelInterruptInServiceOfALoadedState_ItsEndIsTold()
+    {
+        // mov dword [0xFEE000B0], 0: end of interrupt
+        using var rig = new Rig(ThenDone(0xC7, 0x05, 0xB0, 0x00, 0xE0, 0xFE, 0, 0, 0, 0));
+        var state = Rig.ProtectedMode();
+        (state.Apic[0x30], state.Apic[0x32], state.Apic[0xF0], state.Apic[0xF1]) = (0x14, 5, 0xFF, 1);
+        // Vector 0x51 is bit 17 of the third word, in service and level-triggered.
+        (state.Apic[0x122], state.Apic[0x1A2]) = (2, 2);
+        List<byte> ends = [];
+        rig.Bus.EndOfInterruptListener = ends.Add;
+        rig.Vcpu.SetState(state);
+        Assert.Equal(VcpuStopKind.Kicked, rig.Vcpu.Run().Kind);
+        Assert.Equal([0x51], ends);
     }
 
     [Fact]

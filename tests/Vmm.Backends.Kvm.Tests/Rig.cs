@@ -42,6 +42,15 @@ internal sealed class Rig : IDisposable
         return state;
     }
 
+    public static VcpuState ProtectedMode()
+    {
+        var state = RealMode();
+        state.Cr0 = 0x11;
+        state.Segments[1] = SegmentState.Code32(8);
+        foreach (var i in (ReadOnlySpan<int>)[0, 2, 3, 4, 5]) state.Segments[i] = SegmentState.Data32(16);
+        return state;
+    }
+
     public VcpuState State()
     {
         var state = new VcpuState();

@@ -128,20 +128,6 @@ public abstract class CarryTests<TBackend> : Conformance<TBackend> where TBacken
     }
 
     [Theory, MemberData(nameof(Directions))]
-    public void LevelInterruptInService_ItsEndIsToldThere(bool fromHere)
-    {
-        var (from, to) = Pair2(fromHere, a => { a.ApicEnable(); a.sti(); a.Signal(); a.Spin(); });
-        from.OnSignal = _ => from.Partition.SignalMsi(new MsiMessage(0xFEE00000, 0xC051));
-        from.RunToTrap(0x51);
-        from.Place(GuestTables.Program, a => a.ApicEoi());
-        List<byte> ends = [];
-        to.Bus.EndOfInterruptListener = ends.Add;
-        from.MoveTo(to);
-        to.GoTo(GuestTables.Program).RunToEnd();
-        Assert.Equal([0x51], ends);
-    }
-
-    [Theory, MemberData(nameof(Directions))]
     public void PeriodicTimer_TicksOnThere(bool fromHere)
     {
         Need(HypervisorCapabilities.LocalApic);
