@@ -17,7 +17,7 @@ internal static class Undecided
         // It may or may not touch components that it does not load.
         Mnemonic.Xrstor or Mnemonic.Xrstor64 => expected.Fault.Vector == PageFault && actual.Fault.Vector is -1 or 13,
         // The store may fault before or after the arithmetic.
-        Mnemonic.Vcvtps2ph => IsMemory(expected.Fault) && actual.Fault.Vector == 19,
+        Mnemonic.Vcvtps2ph => (IsMemory(expected.Fault) && actual.Fault.Vector == 19) || (IsMemory(actual.Fault) && expected.Fault.Vector == 19),
         // Intel: alignment class 4, so #GP if misaligned. AMD's processors take any address.
         Mnemonic.Sha1rnds4 or Mnemonic.Sha1nexte or Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha256rnds2 or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 =>
             !expected.Fault.IsFault && actual.Fault.Vector == 13,
@@ -85,8 +85,12 @@ internal static class Undecided
         return instruction.MemorySize.GetElementSize() == 4 ? (value.AsInt32() >> 31).AsByte() : (value.AsInt64() >> 63).AsByte();
     }
 
-    /// <summary>Whether NaNs with other payloads are as good: which of several a dot product gives is not defined.</summary>
-    public static bool AreNaNsOpen(in Instruction instruction) => IsDotProduct(instruction);
+    /// <summary>Bytes of the elements whose NaNs may have other payloads: which of several a dot product gives is not defined. Zero for none.</summary>
+    public static int OpenNaNs(in Instruction instruction) => !IsDotProduct(instruction) ? 0 : instruction.Mnemonic is Mnemonic.Dppd or Mnemonic.Vdppd ? 8 : 4;
+
+    /// <summary>Whether a store of ten bytes that faults may have been made in part.</summary>
+    public static bool IsStorePartial(in Instruction instruction, in OracleFault expected) =>
+        expected.Vector == PageFault && instruction.Op0Kind == OpKind.Memory && instruction.Mnemonic is Mnemonic.Fbstp or Mnemonic.Fstp && instruction.MemorySize.GetSize() == 10;
 
     private static int Number(Register register) => register.IsYMM() ? register - Register.YMM0 : register - Register.XMM0;
 
