@@ -98,6 +98,7 @@ internal sealed unsafe partial class Vcpu
             var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (block->Physical - region.Start), block->Bytes);
             translation = translator.Translate(block, s.Rip, _view, code);
             if (translation is null) return 0;
+            Counters.TranslatedBlocks++;
         }
 
         var address = translator.Address(translation);

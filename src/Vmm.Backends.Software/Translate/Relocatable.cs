@@ -1,4 +1,3 @@
-using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 
@@ -108,29 +107,7 @@ internal static class Relocatable
     {
         foreach (var feature in instruction.Code.CpuidFeatures())
         {
-            var has = feature switch
-            {
-                CpuidFeature.INTEL8086 or CpuidFeature.INTEL8086_ONLY or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386 or CpuidFeature.INTEL486 or CpuidFeature.X64
-                    or CpuidFeature.CMOV or CpuidFeature.SSE or CpuidFeature.SSE2 => true,
-                CpuidFeature.SSE3 => Sse3.IsSupported,
-                CpuidFeature.SSSE3 => Ssse3.IsSupported,
-                CpuidFeature.SSE4_1 => Sse41.IsSupported,
-                CpuidFeature.SSE4_2 => Sse42.IsSupported,
-                CpuidFeature.POPCNT => Popcnt.IsSupported,
-                CpuidFeature.LZCNT => Lzcnt.IsSupported,
-                CpuidFeature.BMI1 => Bmi1.IsSupported,
-                CpuidFeature.BMI2 => Bmi2.IsSupported,
-                CpuidFeature.AES => Aes.IsSupported,
-                CpuidFeature.PCLMULQDQ => Pclmulqdq.IsSupported,
-                CpuidFeature.AVX => Avx.IsSupported,
-                CpuidFeature.AVX2 => Avx2.IsSupported,
-                CpuidFeature.FMA => Fma.IsSupported,
-                CpuidFeature.ADX => X86Base.CpuId(7, 0).Ebx >> 19 << 31 != 0,
-                CpuidFeature.SHA => X86Base.CpuId(7, 0).Ebx >> 29 << 31 != 0,
-                CpuidFeature.F16C => X86Base.CpuId(1, 0).Ecx >> 29 << 31 != 0,
-                _ => false,
-            };
-            if (!has) return false;
+            if (!HostFeatures.Has(feature)) return false;
         }
 
         return true;

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
+using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 
@@ -41,7 +41,7 @@ internal sealed unsafe class Translator : IDisposable
     }
 
     /// <summary>Whether this host's processor has what translated code needs.</summary>
-    public static bool IsSupported => Bmi2.X64.IsSupported && Avx2.IsSupported && (OperatingSystem.IsLinux() || OperatingSystem.IsWindows());
+    public static bool IsSupported => HostFeatures.Has(CpuidFeature.BMI2) && HostFeatures.Has(CpuidFeature.AVX2) && (OperatingSystem.IsLinux() || OperatingSystem.IsWindows());
 
     /// <summary>Runs in the interpreter before a block is translated.</summary>
     public int Threshold { get; }

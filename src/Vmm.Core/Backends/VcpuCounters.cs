@@ -29,4 +29,7 @@ public sealed class VcpuCounters
 
     /// <summary>Model-specific registers the guest used that the model does not have.</summary>
     public long UnknownMsrs;
+
+    /// <summary>Blocks of guest code that were translated to host code; those that were translated again count again.</summary>
+    public long TranslatedBlocks;
 }
