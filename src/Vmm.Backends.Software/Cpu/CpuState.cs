@@ -54,6 +54,9 @@ internal struct CpuState
     public uint FaultError;
 
     public ulong Cr0, Cr2, Cr3, Cr4, Efer, Xcr0;
+
+    /// <summary>The MSRs that system calls and SWAPGS use.</summary>
+    public ulong Star, Lstar, Fmask, KernelGsBase;
     public ulong GdtBase, IdtBase;
     public uint GdtLimit, IdtLimit;
     public uint Pkru;
@@ -103,6 +106,12 @@ internal struct TranslatorState
 
     /// <summary>As the page mask, for accesses that must be aligned to 32 bytes.</summary>
     public ulong Aligned32Mask;
+
+    /// <summary>The arithmetic flags; all but IF; all but AC; what PUSHF shows of the others.</summary>
+    public ulong ArithmeticMask, InterruptMask, AccessMask, PushedMask;
+
+    /// <summary>Zero if no interrupt waits for IF to be set. Written by any thread.</summary>
+    public int HeldBack;
 
     /// <summary>Zero while the guest's vector registers and MXCSR are in the host's.</summary>
     public uint VectorDead;

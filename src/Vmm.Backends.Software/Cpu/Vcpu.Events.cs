@@ -62,7 +62,11 @@ internal sealed partial class Vcpu
     public void RequestInterrupt() => Wake(EventInterrupt);
 
     /// <summary>Asks for a look at an event at the next block end.</summary>
-    public void Signal(int bits) => Interlocked.Or(ref S.Events, bits);
+    public void Signal(int bits)
+    {
+        if ((bits & EventInterrupt) != 0) Volatile.Write(ref S.Translator.HeldBack, 1);
+        Interlocked.Or(ref S.Events, bits);
+    }
 
     // As Signal, and if the processor is halted its runner is told to run it again. Halt publishes Activity before it looks at
     // the events one last time, and the signal is published before Activity is looked at here: one of both sees the other.
@@ -75,6 +79,10 @@ internal sealed partial class Vcpu
     /// <summary>After IF, TPR or the interrupt shadow changed: what was held back may be deliverable now.</summary>
     public void InterruptsChanged()
     {
+        ref var held = ref S.Translator.HeldBack;
+        if (Volatile.Read(ref held) == 0) return;
+        // Whoever has an interrupt makes it known before he signals: it is seen here, or the signal comes behind this.
+        Interlocked.Exchange(ref held, 0);
         if (_externalInterrupt || InterruptWindowRequested || Apic.HasPending) Signal(EventInterrupt);
     }
 

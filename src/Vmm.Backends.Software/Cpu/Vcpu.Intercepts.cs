@@ -15,7 +15,15 @@ internal sealed partial class Vcpu
     private bool _delivering;
 
     /// <summary>Run returns <see cref="VcpuStopKind.Debug"/> when an interrupt could be taken.</summary>
-    public bool InterruptWindowRequested { get; set; }
+    public bool InterruptWindowRequested
+    {
+        get;
+        set
+        {
+            field = value;
+            if (value) Volatile.Write(ref S.Translator.HeldBack, 1);
+        }
+    }
 
     /// <summary>Run returns <see cref="VcpuStopKind.Debug"/> when an NMI could be taken.</summary>
     public bool NmiWindowRequested { get; set; }

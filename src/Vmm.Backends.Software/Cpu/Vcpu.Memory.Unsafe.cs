@@ -161,6 +161,13 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Loads as the processor itself does (descriptor tables, TSS): with supervisor privilege, whatever CPL and AC say.</summary>
     public bool TryReadSystem<T>(ulong linear, out T value) where T : unmanaged
     {
+        ref var entry = ref _tlb.Reads(Tlb.Supervisor)[Tlb.Slot(linear)];
+        if (Covers<T>(ref entry, linear))
+        {
+            value = At<T>(ref entry, linear);
+            return true;
+        }
+
         value = default;
         fixed (T* p = &value) return TryAccess(linear, (byte*)p, sizeof(T), Access.Read, Tlb.Supervisor);
     }
@@ -398,6 +405,12 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>Stores with the privilege of a TLB set: pushes onto the stack of another level.</summary>
-    private bool TryWriteView<T>(ulong linear, T value, int view) where T : unmanaged =>
-        view == _view ? TryWrite(linear, value) : TryAccess(linear, (byte*)&value, sizeof(T), Access.Write, view);
+    private bool TryWriteView<T>(ulong linear, T value, int view) where T : unmanaged
+    {
+        if (view == _view) return TryWrite(linear, value);
+        ref var entry = ref _tlb.Writes(view)[Tlb.Slot(linear)];
+        if (!Covers<T>(ref entry, linear)) return TryAccess(linear, (byte*)&value, sizeof(T), Access.Write, view);
+        Put(ref entry, linear, value);
+        return true;
+    }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Vmm.Core.X86;
 using static Vmm.Backends.Software.Cpu.ControlBits;
 
@@ -37,6 +39,8 @@ internal sealed partial class Vcpu
 
     private static readonly uint[] s_canonical = [Msr.Lstar, Msr.Cstar, Msr.KernelGsBase, Msr.SysenterEsp, Msr.SysenterEip];
 
+    private static readonly uint[] s_inState = [Msr.Star, Msr.Lstar, Msr.Fmask, Msr.KernelGsBase];
+
     private readonly Dictionary<uint, ulong> _msrs = [];
     private long _tscOffset;
 
@@ -48,9 +52,6 @@ internal sealed partial class Vcpu
 
     /// <summary>A stored register's value, for instructions that use it.</summary>
     public ulong StoredMsr(uint index) => _msrs.GetValueOrDefault(index);
-
-    /// <summary>Sets a stored register's value: SWAPGS.</summary>
-    public void SetStoredMsr(uint index, ulong value) => _msrs[index] = value;
 
     /// <summary>RDMSR. False: the register does not exist.</summary>
     public bool TryReadMsr(uint index, out ulong value)
@@ -71,7 +72,9 @@ internal sealed partial class Vcpu
                 return false;
         }
 
-        if (_msrs.TryGetValue(index, out value)) return true;
+        ref var stored = ref Stored(index);
+        value = Unsafe.IsNullRef(ref stored) ? 0 : stored;
+        if (!Unsafe.IsNullRef(ref stored)) return true;
         Counters.UnknownMsrs++;
         return false;
     }
@@ -100,15 +103,16 @@ internal sealed partial class Vcpu
         if (Array.IndexOf(s_canonical, index) >= 0)
         {
             if (!IsCanonical(value)) return false;
-            _msrs[index] = value;
+            Stored(index) = value;
             return true;
         }
 
         foreach (var (first, last, _, writable) in s_stored)
         {
             if (index < first || index > last) continue;
-            if ((value & ~writable) != 0 && ((value ^ _msrs[index]) & ~writable) != 0) return false;
-            _msrs[index] = value;
+            ref var stored = ref Stored(index);
+            if ((value & ~writable) != 0 && ((value ^ stored) & ~writable) != 0) return false;
+            stored = value;
             return true;
         }
 
@@ -129,7 +133,7 @@ internal sealed partial class Vcpu
     private MsrValue[] SaveMsrs()
     {
         var saved = new List<MsrValue>(_msrs.Count + 3) { new(Msr.Tsc, Tsc), new(Msr.TscAdjust, (ulong)_tscOffset), new(Msr.TscDeadline, Apic.TscDeadline) };
-        saved.AddRange(_msrs.OrderBy(m => m.Key).Select(m => new MsrValue(m.Key, m.Value)));
+        saved.AddRange(_msrs.Keys.Concat(s_inState).Order().Select(index => new MsrValue(index, Stored(index))));
         return [.. saved];
     }
 
@@ -142,7 +146,7 @@ internal sealed partial class Vcpu
         {
             if (index == Msr.Tsc) _tscOffset = (long)value - Partition.Clock.Now;
             else if (index == Msr.TscDeadline) Apic.TscDeadline = value;
-            else if (_msrs.ContainsKey(index)) _msrs[index] = value;
+            else if (!Unsafe.IsNullRef(ref Stored(index))) Stored(index) = value;
         }
     }
 
@@ -150,10 +154,30 @@ internal sealed partial class Vcpu
     {
         foreach (var (first, last, reset, _) in s_stored)
         {
-            for (var index = first; index <= last; index++) _msrs[index] = reset;
+            for (var index = first; index <= last; index++) Reset(index, reset);
         }
 
-        foreach (var index in s_canonical) _msrs[index] = 0;
+        foreach (var index in s_canonical) Reset(index, 0);
+    }
+
+    private void Reset(uint index, ulong value)
+    {
+        if (Array.IndexOf(s_inState, index) < 0) _msrs[index] = value;
+        else Stored(index) = value;
+    }
+
+    // Where a register that only holds a value is kept; null for any other.
+    private ref ulong Stored(uint index)
+    {
+        ref var s = ref S;
+        switch (index)
+        {
+            case Msr.Star: return ref s.Star;
+            case Msr.Lstar: return ref s.Lstar;
+            case Msr.Fmask: return ref s.Fmask;
+            case Msr.KernelGsBase: return ref s.KernelGsBase;
+            default: return ref CollectionsMarshal.GetValueRefOrNullRef(_msrs, index);
+        }
     }
 
     private bool TrySetEfer(ulong value)

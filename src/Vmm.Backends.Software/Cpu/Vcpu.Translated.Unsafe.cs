@@ -58,6 +58,7 @@ internal sealed unsafe partial class Vcpu
             var exit = translator.Run(code);
             s.SetArithmetic(s.Translator.HostFlags);
             if (s.Translator.X87Saved != 0) AbsorbX87();
+            FollowAccessFlag();
             ref var site = ref translator.Sites[(int)s.Translator.Site];
             switch (exit)
             {
@@ -106,6 +107,12 @@ internal sealed unsafe partial class Vcpu
         return address;
     }
 
+    // STAC and CLAC in translated code only set the flag.
+    private void FollowAccessFlag()
+    {
+        if ((S.SystemFlags & Flags.AC) != 0 != (_view == Tlb.SupervisorAc)) UpdateView();
+    }
+
     /// <summary>Translated code needs a page: fills the TLB so that the access is tried again, or has the interpreter do it.</summary>
     public ExitKind ServeAccess()
     {
@@ -117,7 +124,8 @@ internal sealed unsafe partial class Vcpu
             if ((linear & site.Alignment) != 0 || (linear & 0xFFF) + site.Size > 4096) return ExitKind.Interpret;
             var access = site.Write ? Access.Write : Access.Read;
             _current = site.Translation.Block;
-            if (!TryTranslate(linear, access, _view, out var gpa, out var global))
+            var view = site.Translation.View;
+            if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
                 // The interpreter meets the same fault, with the instruction at hand.
                 s.FaultVector = -1;
@@ -126,7 +134,7 @@ internal sealed unsafe partial class Vcpu
 
             // A write into code drops that code: the interpreter does it together with the write.
             if (site.Write && Partition.Memory.Find(gpa) is { } region && (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) return ExitKind.Interpret;
-            if (HostPage(gpa, linear, access, _view, global) == null || site.Translation.Dropped) return ExitKind.Interpret;
+            if (HostPage(gpa, linear, access, view, global) == null || site.Translation.Dropped) return ExitKind.Interpret;
             return 0;
         }
         catch (Exception e)
@@ -148,6 +156,7 @@ internal sealed unsafe partial class Vcpu
             var x87 = s.Translator.X87Saved != 0;
             if (x87) AbsorbX87();
             s.SetArithmetic(s.Translator.HostFlags);
+            FollowAccessFlag();
             _current = single;
             s.Gpr[17] = translation.Rip;
             if (!_counts) s.Budget -= single->Count;

@@ -103,7 +103,7 @@ internal sealed unsafe class BlockBuilder
             Mnemonic.Mov => instruction.Op0Kind == OpKind.Register && (instruction.Op0Register.IsCR() || instruction.Op0Register.IsDR()),
             Mnemonic.Wrmsr or Mnemonic.Xsetbv or Mnemonic.Lmsw or Mnemonic.Clts or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq
                 or Mnemonic.Hlt or Mnemonic.Mwait or Mnemonic.Cpuid or Mnemonic.Invlpg or Mnemonic.Invpcid or Mnemonic.Wbinvd or Mnemonic.Invd
-                or Mnemonic.Swapgs or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Wrpkru or Mnemonic.Pause or Mnemonic.Serialize or Mnemonic.Xrstor or Mnemonic.Xrstor64
+                or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Wrpkru or Mnemonic.Pause or Mnemonic.Serialize or Mnemonic.Xrstor or Mnemonic.Xrstor64
                 or Mnemonic.Xrstors or Mnemonic.Xrstors64 or Mnemonic.In or Mnemonic.Out or Mnemonic.Insb or Mnemonic.Insw or Mnemonic.Insd
                 or Mnemonic.Outsb or Mnemonic.Outsw or Mnemonic.Outsd => true,
             _ => false,

@@ -245,9 +245,7 @@ internal static partial class SystemOps
     private static ref Op SwapGs(Vcpu cpu, ref Op op)
     {
         if (cpu.S.Cpl != 0) return ref cpu.Fault(ref op, Vector.GP);
-        var kernel = cpu.StoredMsr(Msr.KernelGsBase);
-        cpu.SetStoredMsr(Msr.KernelGsBase, cpu.S.Seg[5].Base);
-        cpu.S.Seg[5].Base = kernel;
+        (cpu.S.Seg[5].Base, cpu.S.KernelGsBase) = (cpu.S.KernelGsBase, cpu.S.Seg[5].Base);
         return ref Vcpu.Next(ref op);
     }
 
@@ -307,13 +305,13 @@ internal static partial class SystemOps
     {
         ref var s = ref cpu.S;
         if ((s.Efer & EferSce) == 0 || !cpu.Code64) return ref cpu.Fault(ref op, Vector.UD);
-        var star = cpu.StoredMsr(Msr.Star);
+        var star = s.Star;
         cpu.Gpr(1) = cpu.RipAfter(ref op);
         cpu.Gpr(11) = s.Rflags & ~Flags.RF;
-        var flags = s.Rflags & ~(cpu.StoredMsr(Msr.Fmask) | Flags.RF);
+        var flags = s.Rflags & ~(s.Fmask | Flags.RF);
         s.SetArithmetic(flags);
         s.SystemFlags = (flags & ~Flags.Arithmetic) | 2;
-        s.Rip = cpu.StoredMsr(Msr.Lstar);
+        s.Rip = s.Lstar;
         var selector = (ushort)((star >> 32) & 0xFFFC);
         s.Seg[2] = SegmentState.Data32((ushort)(selector + 8));
         cpu.SetCode(SegmentState.Code64(selector), 0);
@@ -326,7 +324,7 @@ internal static partial class SystemOps
         ref var s = ref cpu.S;
         if ((s.Efer & EferSce) == 0 || !cpu.Code64) return ref cpu.Fault(ref op, Vector.UD);
         if (s.Cpl != 0) return ref cpu.Fault(ref op, Vector.GP);
-        var star = cpu.StoredMsr(Msr.Star);
+        var star = s.Star;
         var wide = op.Size == 8;
         if (wide && !cpu.IsCanonical(cpu.Gpr(1))) return ref cpu.Fault(ref op, Vector.GP);
         var selector = (ushort)(star >> 48);

@@ -29,12 +29,14 @@ internal sealed unsafe class Tlb
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
     private ulong _fetchEpoch = 1, _globalFetchEpoch = 1;
     private readonly TlbEntry*[] _journal = new TlbEntry*[JournalSize];
+    private readonly bool[] _filled = new bool[Sets * 2];
     private int _journaled;
 
     /// <param name="memory"><see cref="Bytes"/> of memory that outlive this.</param>
     public Tlb(byte* memory)
     {
         _memory = memory;
+        Array.Fill(_filled, true);
         FlushAll();
     }
 
@@ -55,6 +57,7 @@ internal sealed unsafe class Tlb
         if (set == Checked) return;
         // SAFETY: set is 0 to 2 and Slot is below Size.
         var entry = (write ? Writes(set) : Reads(set)) + Slot(linear);
+        _filled[set * 2 + (write ? 1 : 0)] = true;
         entry->Negated = 0 - (linear & ~0xFFFUL);
         entry->Addend = (nint)((ulong)host - linear);
         if (!global)
@@ -82,7 +85,13 @@ internal sealed unsafe class Tlb
         _large.Clear();
         _fetchEpoch++;
         _globalFetchEpoch++;
-        for (var array = 0; array < Sets * 2; array++) Empty((TlbEntry*)(_memory + array * ArrayBytes));
+        for (var array = 0; array < Sets * 2; array++)
+        {
+            if (!_filled[array]) continue;
+            Empty((TlbEntry*)(_memory + array * ArrayBytes));
+            _filled[array] = false;
+        }
+
         _journaled = 0;
     }
 
@@ -147,6 +156,7 @@ internal sealed unsafe class Tlb
     {
         for (var set = 0; set < Checked; set++)
         {
+            if (!_filled[set * 2 + 1]) continue;
             var entries = Writes(set);
             if (hostPage == 0)
             {
@@ -182,5 +192,5 @@ internal sealed unsafe class Tlb
         entries[1].Negated = entries[2].Negated = Nothing(1);
     }
 
-    private static void Drop(TlbEntry* entry) => entry->Negated = Nothing(((nuint)entry & (Size * 8 - 1)) / 8);
+    private void Drop(TlbEntry* entry) => entry->Negated = Nothing((nuint)((byte*)entry - _memory) % ArrayBytes / 8);
 }

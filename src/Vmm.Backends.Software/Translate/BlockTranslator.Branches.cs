@@ -74,15 +74,17 @@ internal sealed unsafe partial class BlockTranslator
     /// Goes on at a constant address. In the page of this block (which is as mapped as the block itself) by a jump that is patched
     /// once the target is translated; elsewhere through the target cache, whose entry says that the page is still mapped so.
     /// </summary>
-    private void EmitLink(ulong target)
+    private void EmitLink(ulong target) => EmitLink(target, _t.View);
+
+    private void EmitLink(ulong target, int view)
     {
-        if (SamePage(target))
+        if (SamePage(target) && view == _t.View)
         {
             AddExit(_e.Jump(), target, linked: true);
             return;
         }
 
-        var place = TargetCache.KeyOffset(_t.View, TargetCache.Slot(target));
+        var place = TargetCache.KeyOffset(view, TargetCache.Slot(target));
         _e.Load(R15, place);
         if ((ulong)(int)target == target)
         {
@@ -101,7 +103,7 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     private void AddExit(int operand, ulong target, bool linked) =>
-        _exits.Add((operand, _sites.Add(new Site { Translation = _t, Index = _index, Direct = true, Target = target, Patch = linked ? operand : 0, Backward = target <= _next })));
+        _exits.Add((operand, _sites.Add(new Site { Translation = _t, Index = _index, Target = target, Patch = linked ? operand : 0, Backward = target <= _next }), _stubs.Link));
 
     // The target of an indirect branch into R14.
     private void EmitTarget(in Instruction instruction)
@@ -128,7 +130,7 @@ internal sealed unsafe partial class BlockTranslator
         _e.LoadIndexed(Rcx, TargetCache.KeyOffset(_t.View, 0));
         _e.Lea(Rcx, Rcx, Linear, 1, 0);
         var hit = _e.IfZero();
-        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
         _e.Bind(hit);
     }
 

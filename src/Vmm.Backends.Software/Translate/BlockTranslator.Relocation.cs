@@ -96,14 +96,14 @@ internal sealed unsafe partial class BlockTranslator
 
         _e.Lea(Rcx, Rdx, -1, 1, 0, wide);
         var small = _e.IfZero();
-        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
         _e.Bind(small);
         _e.Move(Rcx, Linear);
         var zero = _e.IfZero();
         _e.Bytes([wide ? (byte)0x49 : (byte)0x41, 0xF7, 0xF6]); // div r14
         var over = _e.Jump();
         _e.Bind(zero);
-        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index })));
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
         _e.Land(over);
     }
 

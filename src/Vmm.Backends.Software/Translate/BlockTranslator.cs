@@ -27,7 +27,7 @@ internal sealed unsafe partial class BlockTranslator
     private readonly Instruction[] _instructions = new Instruction[BlockBuilder.MaximumCount];
     private readonly RelocatableKind[] _kinds = new RelocatableKind[BlockBuilder.MaximumCount + 1];
     private readonly List<(int Operand, int Site, int Retry)> _misses = [];
-    private readonly List<(int Operand, int Site)> _exits = [];
+    private readonly List<(int Operand, int Site, int Stub)> _exits = [];
     private Translation _t = null!;
     private uint _mode;
     private int _index;
@@ -103,20 +103,9 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitPrologue(bool vectors, bool x87)
     {
         _t.Entry = _e.At;
-        _e.Load32(Rcx, StateLayout.Events);
-        var quiet = _e.IfZero();
-        _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
-        _e.Jump(_stubs.Event);
-        _e.Bind(quiet);
-        if (_counted)
-        {
-            // The upper half of the budget is zero until it is used up.
-            _e.Load32(Rcx, StateLayout.Budget + 4);
-            var left = _e.IfZero();
-            _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
-            _e.Jump(_stubs.Event);
-            _e.Bind(left);
-        }
+        EmitEventUnlessZero(StateLayout.Events);
+        // The upper half of the budget is zero until it is used up.
+        if (_counted) EmitEventUnlessZero(StateLayout.Budget + 4);
 
         _t.Body = _counted ? _t.Entry : _e.At;
         if (_counted)
@@ -128,6 +117,14 @@ internal sealed unsafe partial class BlockTranslator
 
         if (vectors) EmitLoad(StateLayout.VectorDead, _stubs.LoadVector);
         if (x87) EmitLoad(StateLayout.X87Dead, _stubs.LoadX87);
+    }
+
+    private void EmitEventUnlessZero(int place)
+    {
+        _e.Load32(Rcx, place);
+        var quiet = _e.IfZero();
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t }), _stubs.Event));
+        _e.Bind(quiet);
     }
 
     // Registers that are not yet in the host's go there.
@@ -158,6 +155,7 @@ internal sealed unsafe partial class BlockTranslator
             case RelocatableKind.Stack:
                 if (TryEmitStack(instruction)) return true;
                 break;
+            case RelocatableKind.System: return EmitSystem(instruction, ref op);
             case RelocatableKind.Divide:
                 EmitDivide(instruction);
                 return true;
@@ -189,6 +187,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitMisses()
     {
+        _e.Switch();
         foreach (var (operand, site, retry) in _misses)
         {
             _e.Land(operand);
@@ -197,14 +196,15 @@ internal sealed unsafe partial class BlockTranslator
             _e.Jump(retry);
         }
 
-        foreach (var (operand, site) in _exits)
+        foreach (var (operand, site, stub) in _exits)
         {
             _e.Land(operand);
-            ref var exit = ref _sites[site];
-            exit.Stub = _e.At;
+            _sites[site].Stub = _e.At;
             _e.Constant(Rcx, (uint)site);
-            _e.Jump(exit.Direct ? _stubs.Link : _stubs.Interpret);
+            _e.Jump(stub);
         }
+
+        _e.Switch();
     }
 
     private sealed class Source : CodeReader

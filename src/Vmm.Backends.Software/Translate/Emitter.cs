@@ -21,6 +21,12 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Offset of the next byte.</summary>
     public int At { get; set; }
 
+    /// <summary>Offset of the next byte of the other region: what seldom runs lies apart, so that hot code shares its cache lines with its like.</summary>
+    public int Cold { get; set; } = CodeMemory.Size / 2;
+
+    /// <summary>Goes on in the other region.</summary>
+    public void Switch() => (At, Cold) = (Cold, At);
+
     /// <inheritdoc/>
     // SAFETY: the cache makes sure that more room is left than any block needs before one is begun.
     public override void WriteByte(byte value) => _memory.Bytes[At++] = value;

@@ -15,6 +15,7 @@ internal static class Relocatable
                 or Mnemonic.Prefetchw or Mnemonic.Reservednop:
                 return RelocatableKind.Nothing;
             case Mnemonic.Push or Mnemonic.Pop or Mnemonic.Leave or Mnemonic.Lea: return RelocatableKind.Stack;
+            case Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Pushfq: return RelocatableKind.System;
             case Mnemonic.Div: return instruction.Code is Code.Div_rm32 or Code.Div_rm64 ? RelocatableKind.Divide : RelocatableKind.No;
             case Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret: return RelocatableKind.Branch;
             case Mnemonic.Mov: return IsPlainMove(instruction) ? RelocatableKind.Integer : RelocatableKind.No;

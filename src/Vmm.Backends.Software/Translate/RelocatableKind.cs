@@ -21,6 +21,9 @@ internal enum RelocatableKind
     /// <summary>It works on the stack, or is LEA.</summary>
     Stack,
 
+    /// <summary>Of a few system instructions, hot in kernels, what they change is changed here.</summary>
+    System,
+
     /// <summary>DIV: by the host when neither divisor nor upper half can make it fault.</summary>
     Divide,
 

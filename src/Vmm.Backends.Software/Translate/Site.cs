@@ -8,9 +8,6 @@ internal struct Site
     /// <summary>The instruction's index in its block.</summary>
     public int Index;
 
-    /// <summary>A direct branch; else an indirect one whose target is not known, which the interpreter does.</summary>
-    public bool Direct;
-
     /// <summary>For a direct branch: its target.</summary>
     public ulong Target;
 

@@ -31,6 +31,13 @@ internal static unsafe class StateLayout
     public static readonly int Scratch0 = At(s => (byte*)&s->Translator.Scratch0);
     public static readonly int AccessCallback = At(s => (byte*)&s->Translator.AccessCallback);
     public static readonly int OperationCallback = At(s => (byte*)&s->Translator.OperationCallback);
+    public static readonly int Cpl = At(s => (byte*)&s->Cpl);
+    public static readonly int KernelGsBase = At(s => (byte*)&s->KernelGsBase);
+    public static readonly int ArithmeticMask = At(s => (byte*)&s->Translator.ArithmeticMask);
+    public static readonly int InterruptMask = At(s => (byte*)&s->Translator.InterruptMask);
+    public static readonly int AccessMask = At(s => (byte*)&s->Translator.AccessMask);
+    public static readonly int PushedMask = At(s => (byte*)&s->Translator.PushedMask);
+    public static readonly int HeldBack = At(s => (byte*)&s->Translator.HeldBack);
     public static readonly int X87Callback = At(s => (byte*)&s->Translator.X87Callback);
     public static readonly int X87Dead = At(s => (byte*)&s->Translator.X87Dead);
     public static readonly int X87Saved = At(s => (byte*)&s->Translator.X87Saved);

@@ -35,6 +35,7 @@ internal sealed unsafe class Translator : IDisposable
         (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
         ref var s = ref state.State->Translator;
         (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
+        (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM));
         s.AccessCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Access;
         s.OperationCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Operation;
         s.X87Callback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.X87;
@@ -56,7 +57,7 @@ internal sealed unsafe class Translator : IDisposable
     public long Translated { get; private set; }
 
     /// <summary>Bytes of code in use.</summary>
-    public int CodeBytes => _emitter.At;
+    public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
 
     /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
     public static Translator? TryCreate(Vcpu owner, VcpuMemory state, bool counted, bool single, int threshold)
@@ -88,7 +89,7 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Translates a block. Null if its bytes changed meanwhile.</summary>
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
-        if (_emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size) FlushAll();
+        if (_emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size / 2 || _emitter.Cold + BlockTranslator.LargestBlock > CodeMemory.Size) FlushAll();
         var translation = _blocks.Translate(block, rip, view, code);
         if (translation is null) return null;
         Translated++;
@@ -134,7 +135,7 @@ internal sealed unsafe class Translator : IDisposable
         _translations.RemoveRange(1, _translations.Count - 1);
         Targets.FlushAll();
         Sites.Clear();
-        _emitter.At = _start;
+        (_emitter.At, _emitter.Cold) = (_start, CodeMemory.Size / 2);
     }
 
     public void Dispose()
