@@ -18,4 +18,4 @@ var console = new ConsolePipe();
 await using var vm = VmmHost.CreateBuilder(console).WithProgram(code.ToArray()).Build();
 await vm.StartAsync();
 Console.WriteLine(await console.ReadLineAsync());
-Console.WriteLine($"It ended: {(await vm.Completion).Kind}, after {vm.Statistics.InstructionsRetired} instructions.");
+Console.WriteLine($"It ended: {(await vm.Completion).Kind}, after {vm.Statistics.Exits.Sum(e => e.Count)} exits.");

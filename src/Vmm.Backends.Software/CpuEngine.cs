@@ -3,7 +3,7 @@ namespace Vmm.Backends.Software;
 /// <summary>How the software CPU runs instructions. State and behaviour are the same; a snapshot of one engine loads into the other.</summary>
 public enum CpuEngine
 {
-    /// <summary>The interpreter, or what the environment variable VMM_CPU_ENGINE names (interpret or translate).</summary>
+    /// <summary>The translator where the host can, else the interpreter; or the one that the environment variable VMM_CPU_ENGINE names (interpret or translate).</summary>
     Auto = 0,
 
     /// <summary>The portable interpreter.</summary>

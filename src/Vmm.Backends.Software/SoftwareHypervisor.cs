@@ -28,6 +28,6 @@ public sealed class SoftwareHypervisor : IHypervisor
     internal static CpuEngine Resolve(CpuEngine engine)
     {
         if (engine != CpuEngine.Auto) return engine;
-        return Environment.GetEnvironmentVariable("VMM_CPU_ENGINE") == "translate" ? CpuEngine.Translate : CpuEngine.Interpret;
+        return Environment.GetEnvironmentVariable("VMM_CPU_ENGINE") == "interpret" ? CpuEngine.Interpret : CpuEngine.Translate;
     }
 }

@@ -20,7 +20,7 @@ public class LinuxTests
         using var report = JsonDocument.Parse(await File.ReadAllTextAsync(path));
         var marks = report.RootElement.GetProperty("timeline").EnumerateArray().Select(m => m.GetProperty("name").GetString()).ToList();
         Assert.Equal(["loaded", "started", "first-instruction", "first-console-byte", "linux-version", "run-init", "guest-ready", "shell-prompt", "ended"], marks);
-        Assert.True(report.RootElement.GetProperty("instructionsRetired").GetInt64() > 100_000_000);
+        Assert.True(report.RootElement.GetProperty("exits").GetProperty("port-write").GetInt64() > 1_000);
     }
 
     [Fact]

@@ -21,7 +21,8 @@ internal sealed record RunReport
     /// <summary>CPU time of the whole process, start-up and just-in-time compiler included, in milliseconds.</summary>
     public required double HostCpuMilliseconds { get; init; }
 
-    public required ulong InstructionsRetired { get; init; }
+    /// <summary>Null where they are not counted, as in translated code.</summary>
+    public ulong? InstructionsRetired { get; init; }
 
     /// <summary>Million instructions retired a second of <see cref="RunMilliseconds"/>, in which the guest may have slept; null where they are not counted.</summary>
     public double? Mips { get; init; }

@@ -276,7 +276,7 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
             Timeline = [.. timeline.Marks.Select(m => new TimelineMark(m.Name, Milliseconds(m.Nanoseconds)))],
             RunMilliseconds = run,
             HostCpuMilliseconds = Math.Round(Environment.CpuUsage.TotalTime.TotalMilliseconds, 3),
-            InstructionsRetired = statistics.InstructionsRetired,
+            InstructionsRetired = statistics.InstructionsRetired > 0 ? statistics.InstructionsRetired : null,
             Mips = run > 0 && statistics.InstructionsRetired > 0 ? Math.Round(statistics.InstructionsRetired / run.Value / 1000, 3) : null,
             Exits = statistics.Exits.ToDictionary(e => e.Kind, e => e.Count),
             UnclaimedPortAccesses = statistics.UnclaimedPorts,

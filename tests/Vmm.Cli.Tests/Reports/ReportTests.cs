@@ -9,7 +9,7 @@ public class ReportTests
     public async Task Report_OfPowerOff_HasMachineTimelineAndCounts()
     {
         using var cli = new CliRun();
-        var report = await ReportAsync(cli, 0, Rom.PowersOff("Linux version 0"), "--memory", "16M", "--cpu-model", "x86-64-v2");
+        var report = await ReportAsync(cli, 0, Rom.PowersOff("Linux version 0"), "--memory", "16M", "--cpu-model", "x86-64-v2", "--cpu-engine", "interpret");
         Assert.Equal(1, report.GetProperty("format").GetInt32());
         var machine = report.GetProperty("machine");
         Assert.Equal("software", machine.GetProperty("backend").GetString());
