@@ -179,7 +179,10 @@ public sealed class SoftFloatTests
             var mxcsr = requests[i].Control;
             var fault = Mxcsr.Commit(ref mxcsr, raised);
             var flags = mxcsr & FpFlags.AllExceptions;
-            var ok = flags == answers[i].Flags && fault == (answers[i].Faulted != 0) && (fault || (result & mask) == (answers[i].First & mask));
+
+            // A denormal that becomes too small for half precision, and faults for it: Intel's processors say that it is inexact too, AMD's do not.
+            var open = operation == 154 && fault && flags == (FpFlags.Denormal | FpFlags.Underflow) ? FpFlags.Precision : 0;
+            var ok = (flags | open) == (answers[i].Flags | open) && fault == (answers[i].Faulted != 0) && (fault || (result & mask) == (answers[i].First & mask));
             var r = requests[i];
             var h = answers[i];
             differences.Check(ok, () => $"{r.A:X} {r.B:X} {r.C:X} imm {r.Immediate} mxcsr {r.Control:X}: got {result:X} {flags:X} {fault}, host {h.First & mask:X} {h.Flags:X} {h.Faulted}");

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Vmm.Backends.Software.FloatingPoint;
 using Xunit;
 using static Vmm.Backends.Software.Tests.FloatingPoint.HostOracle;
@@ -8,6 +9,8 @@ namespace Vmm.Backends.Software.Tests.FloatingPoint;
 public sealed class X87MathTests
 {
     private const int Count = 20_000;
+    private static readonly bool HostIsIntel = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x756E_6547;
+
     private const ulong Untouched = 0xAAAA_AAAA_AAAA_AAAA;
 
     private delegate Float80 Binary(in Unpacked a, in Unpacked b, uint control, ref uint status);
@@ -35,6 +38,9 @@ public sealed class X87MathTests
     {
         var status = 0u;
         var result = X87Math.Remainder(a, b, nearest, control, ref status);
+
+        // A denormal divided by an infinity stays as it is. With unmasked underflow AMD's processors fault for its being tiny, Intel's do not.
+        if (HostIsIntel && (status & FpFlags.Underflow) != 0 && b.Unpack().Kind == FpClass.Infinity) return (a, status & ~FpFlags.Underflow);
         return (result, status);
     });
 

@@ -26,7 +26,7 @@ internal sealed class GuestProgram : IDisposable
         var memory = new GuestMemory();
         memory.Add(_ram);
         Bus = new SystemBus(memory);
-        _partition = (SoftwarePartition)new SoftwareHypervisor().CreatePartition(new PartitionOptions { Bus = Bus, Clock = _clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
+        _partition = (SoftwarePartition)new SoftwareHypervisor { Engine = CpuEngine.Interpret }.CreatePartition(new PartitionOptions { Bus = Bus, Clock = _clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
         var code = Assemble(bitness, body);
         var mode = bitness switch { 16 => ProgramMode.Real, 32 => ProgramMode.Protected, _ => ProgramMode.Long };
         var boot = new ProgramBoot(code) { Mode = mode, LoadAddress = Start, UserMode = userMode };

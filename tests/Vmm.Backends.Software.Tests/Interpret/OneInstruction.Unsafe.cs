@@ -26,7 +26,7 @@ internal sealed unsafe class OneInstruction : IDisposable
     {
         var memory = new GuestMemory();
         memory.Add(_memory);
-        _partition = new SoftwarePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = _clock, CpuModel = CpuModel.Max });
+        _partition = new SoftwarePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = _clock, CpuModel = CpuModel.Max }, CpuEngine.Interpret);
         Cpu = _partition.Processors[0];
         Change(_ => { });
     }

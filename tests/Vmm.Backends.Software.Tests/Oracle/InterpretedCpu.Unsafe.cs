@@ -25,7 +25,7 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     private readonly MemoryRegion _tables = MemoryRegion.Allocate("tables", 0, 0x8000);
     private readonly MemoryRegion _codePages = MemoryRegion.Allocate("code", CodeFrame, 2 * Page);
     private readonly MemoryRegion _dataPages = MemoryRegion.Allocate("data", DataFrame, 2 * Page);
-    private readonly VmClock _clock = new(TimeProvider.System);
+    private readonly VmClock _clock;
     private readonly SoftwarePartition _partition;
     private readonly Vcpu _cpu;
     private readonly uint _mode;
@@ -39,6 +39,9 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     public InterpretedCpu(ulong codeAddress, ulong dataAddress, bool translate = false)
     {
         (_code, _data) = (codeAddress, dataAddress);
+
+        // A run ends when its budget is used up, and translated code keeps to a budget in counted time only.
+        _clock = new VmClock(TimeProvider.System, translate ? 1 : 0);
         var memory = new GuestMemory();
         memory.Add(_tables);
         memory.Add(_codePages);
