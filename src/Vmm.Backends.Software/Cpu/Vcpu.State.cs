@@ -20,8 +20,13 @@ internal sealed partial class Vcpu
         (state.Xcr0, state.Efer, state.ApicBase) = (s.Xcr0, s.Efer, Apic.Base);
         for (var i = 0; i < 8; i++) state.Debug[i] = s.Dr[i];
         Pdptes.CopyTo(state.Pdptes, 0);
-        Apic.Save(state.Apic);
-        state.Msrs = SaveMsrs();
+        // The APIC timer's count is there and its deadline is an MSR: it may not fire between the two.
+        lock (Apic)
+        {
+            Apic.Save(state.Apic);
+            state.Msrs = SaveMsrs();
+        }
+
         XsaveImage.Store(this, state.Xsave);
         state.MpState = Activity;
         (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt) = (_nmiPending, _nmiBlocked, _interruptShadow, _externalInterrupt);

@@ -249,12 +249,15 @@ internal sealed class LocalApic : IDisposable
     /// <summary>Writes the registers into a 1 KiB page image.</summary>
     public void Save(Span<byte> page)
     {
-        for (uint offset = 0; offset < 0x400; offset += 16)
+        // Not while the timer fires.
+        lock (this)
         {
-            var value = offset is >= Request and < ErrorStatus ? _requested[(offset - Request) / 16] : offset == CurrentCount ? CurrentCountValue() : offset == ErrorStatus ? _errors : Register(offset);
-            BinaryPrimitives.WriteUInt32LittleEndian(page[(int)offset..], value);
+            for (uint offset = 0; offset < 0x400; offset += 16) BinaryPrimitives.WriteUInt32LittleEndian(page[(int)offset..], SavedValue(offset));
         }
     }
+
+    private uint SavedValue(uint offset) =>
+        offset is >= Request and < ErrorStatus ? _requested[(offset - Request) / 16] : offset == CurrentCount ? CurrentCountValue() : offset == ErrorStatus ? _errors : Register(offset);
 
     /// <summary>Sets the registers from a 1 KiB page image; an empty one is a reset.</summary>
     public void Load(ReadOnlySpan<byte> page)
@@ -461,7 +464,10 @@ internal sealed class LocalApic : IDisposable
         if (TimerMode == 2 || count == 0) return 0;
         var elapsed = (_cpu.Partition.Clock.Now - _timerStart) / TickLength;
         if (TimerMode == 1) return count - (uint)(elapsed % count);
-        return elapsed >= count ? 0 : count - (uint)elapsed;
+        if (elapsed < count) return count - (uint)elapsed;
+
+        // It has run out, but until its interrupt is there it shows the last tick: a state that is saved in between must not lose that interrupt.
+        return _timer.Deadline == long.MaxValue ? 0u : 1;
     }
 
     private void ArmDeadline()
