@@ -74,7 +74,9 @@ internal sealed unsafe partial class KvmVcpu
         {
             // Where an access was served, this first completes it, whatever else waits.
             if (!_ioPending && (Volatile.Read(ref _kicked) | Volatile.Read(ref _external) | Volatile.Read(ref _nmi)) != 0 && ServeRequests(ref run)) return Kicked();
-            var result = Linux.ioctl_raw(file, (nuint)KVM_RUN, 0);
+            // A failure that matters comes again, and then with its number; one that does not is the end of a wait, and the guest goes on.
+            var result = Linux.ioctl_quick(file, (nuint)KVM_RUN, 0);
+            if (result != 0) result = Linux.ioctl_raw(file, (nuint)KVM_RUN, 0);
             _ioPending = false;
             if (result != 0)
             {

@@ -21,6 +21,10 @@ internal static unsafe partial class Linux
     [LibraryImport("libc", SetLastError = true)]
     public static partial int ioctl(KvmFile file, nuint request, void* argument);
 
+    // Without errno, whose keeping costs two calls more: for the one ioctl of every exit.
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    public static partial int ioctl_quick(int file, nuint request, nint argument);
+
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     public static partial int ioctl_raw(int file, nuint request, nint argument);
 
