@@ -16,7 +16,7 @@ internal static class KvmAbility
 {
     private const ushort DonePort = 0xF4;
 
-    // 64-bit code of ring 0: a loop of 2 000 instructions, then floating point, which no emulator of KVM's has, then the end by a port.
+    // 64-bit code of ring 0: a loop of 2 000 turns, 4 000 instructions, then floating point, which no emulator of KVM's has, then the end by a port.
     private static ReadOnlySpan<byte> Program => [0xB9, 0xD0, 0x07, 0x00, 0x00, 0xFF, 0xC9, 0x75, 0xFC, 0xDB, 0xE3, 0xD9, 0xE8, 0xD9, 0xE8, 0xDE, 0xC1, 0xE6, (byte)DonePort, 0xF4];
 
     public static HypervisorProbe Probe(KvmFile device, KvmHost host, KvmOptions settings)
