@@ -9,7 +9,7 @@ using Vmm.Core.X86;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>Runs one bare program on the software CPU and tells instructions a second of CPU time, median of five.</summary>
+/// <summary>Runs one bare program on the interpreter and tells instructions a second of CPU time, median of five.</summary>
 internal static class LoopBenchmark
 {
     private const int Runs = 5;
@@ -34,7 +34,7 @@ internal static class LoopBenchmark
         using var ram = MemoryRegion.Allocate("ram", 0, 16 << 20);
         memory.Add(ram);
         using var clock = new VmClock(TimeProvider.System);
-        using var partition = new SoftwareHypervisor().CreatePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = clock });
+        using var partition = new SoftwareHypervisor { Engine = CpuEngine.Interpret }.CreatePartition(new PartitionOptions { Bus = new SystemBus(memory), Clock = clock });
         var state = new VcpuState();
         new ProgramBoot(program).Load(new BootContext(memory, [new MemoryMapEntry(0, 16 << 20, MemoryMapType.Ram)], 0, 1, ""), state);
         var vcpu = partition.Vcpus[0];
