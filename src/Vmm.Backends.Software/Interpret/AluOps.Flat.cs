@@ -12,7 +12,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// </summary>
 internal static partial class AluOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegFlat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -27,7 +26,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FlatReg<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -37,7 +35,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FlatImm<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -47,7 +44,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Flat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
     {
         var linear = TAddress.Linear(cpu, ref op);

@@ -8,7 +8,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, TEST, INC, DEC, NEG and NOT.</summary>
 internal static partial class AluOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         ref var s = ref cpu.S;
@@ -20,7 +19,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         ref var s = ref cpu.S;
@@ -32,7 +30,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -44,11 +41,9 @@ internal static partial class AluOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MemReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> =>
         ref Memory<TOp, T>(cpu, ref op, cpu.Reg<T>(op.A));
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> =>
         ref Memory<TOp, T>(cpu, ref op, Width.Imm<T>(ref op));
 
@@ -78,7 +73,6 @@ internal static partial class AluOps
     }
 
     /// <summary>XOR or SUB of a register with itself: the way registers are cleared.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Clear(Vcpu cpu, ref Op op)
     {
         ref var s = ref cpu.S;
@@ -89,14 +83,12 @@ internal static partial class AluOps
     }
 
     /// <summary>TEST of a register with itself.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op TestSelf<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         cpu.S.SetLogic(cpu.Reg<T>(op.A));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Reg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
     {
         var a = cpu.Reg<T>(op.A);
@@ -106,7 +98,6 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Mem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
     {
         T a, r;

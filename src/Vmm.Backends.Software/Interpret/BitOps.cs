@@ -45,14 +45,12 @@ internal static partial class BitOps
         public static T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T> => a ^ bit;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op TestRegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
     {
         Register<TOp, T>(cpu, ref op, (int)Width.Zero(cpu.Reg<T>(op.B)) & (Width.Bits<T>() - 1));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op TestRegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
     {
         Register<TOp, T>(cpu, ref op, (int)op.Imm & (Width.Bits<T>() - 1));
@@ -179,7 +177,6 @@ internal static partial class BitOps
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ScanReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged, IBinaryInteger<T>
     {
         var a = cpu.Reg<T>(op.B);
@@ -188,7 +185,6 @@ internal static partial class BitOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ScanMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged, IBinaryInteger<T>
     {
         if (!cpu.TryLoad<T>(ref op, out var a)) return ref cpu.Fault(ref op);

@@ -18,14 +18,12 @@ internal static partial class BmiOps
     }
 
     /// <summary>Two register sources: B is the register-or-memory operand, C the other; both put there by the binder.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FromReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBmi where T : unmanaged, IBinaryInteger<T>
     {
         cpu.SetReg(op.A, TOp.Run(ref cpu.S, cpu.Reg<T>(op.B), cpu.Reg<T>(op.C)));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FromMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBmi where T : unmanaged, IBinaryInteger<T>
     {
         if (!cpu.TryLoad<T>(ref op, out var a)) return ref cpu.Fault(ref op);

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
@@ -18,7 +17,6 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op XchgMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var b = cpu.Reg<T>(op.A);
@@ -44,7 +42,6 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op XaddMem<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         var b = cpu.Reg<T>(op.A);
@@ -72,7 +69,6 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op CompareMem<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
     {
         var (accumulator, b) = (cpu.Reg<T>(0), cpu.Reg<T>(op.A));

@@ -23,8 +23,6 @@ internal interface IFused
 /// </summary>
 internal static partial class FmaOps
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
     internal readonly struct MulAdd : IFused
     {
         public static bool NegatesProduct => false;
@@ -61,18 +59,15 @@ internal static partial class FmaOps
         public static (bool Even, bool Odd) Subtracts => (false, true);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op PackedRegister<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged where TForm : struct, IForm =>
         ref PackedBoth<TOp, T, TForm>(cpu, ref op, cpu.Ymm<byte>(op.C), cpu.Ymm<byte>(op.D));
 
-    [MethodImpl(Hot)]
     private static ref Op PackedMemoryFactor<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
         return ref PackedBoth<TOp, T, TForm>(cpu, ref op, Vector256.Create(low, high), cpu.Ymm<byte>(op.D));
     }
 
-    [MethodImpl(Hot)]
     private static ref Op PackedMemoryAddend<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -122,18 +117,15 @@ internal static partial class FmaOps
         ? SoftFloat<Binary32>.MultiplyAdd(a, b, c, negates, subtracts, mxcsr, ref raised)
         : SoftFloat<Binary64>.MultiplyAdd(a, b, c, negates, subtracts, mxcsr, ref raised);
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarRegister<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged =>
         ref Scalar<TOp, T>(cpu, ref op, cpu.Xmm<T>(op.C).ToScalar(), cpu.Xmm<T>(op.D).ToScalar());
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarMemoryFactor<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var value)) return ref cpu.Fault(ref op);
         return ref Scalar<TOp, T>(cpu, ref op, value, cpu.Xmm<T>(op.D).ToScalar());
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarMemoryAddend<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IFused where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var value)) return ref cpu.Fault(ref op);

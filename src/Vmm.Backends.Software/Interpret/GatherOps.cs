@@ -13,7 +13,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// </summary>
 internal static partial class GatherOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Gather<T, TIndex>(Vcpu cpu, ref Op op) where T : unmanaged where TIndex : unmanaged
     {
         ref var destination = ref cpu.Ymm<T>(op.A);

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 
@@ -7,7 +6,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>The commonest memory forms for plain 64-bit addresses that are in the TLB; see the arithmetic group's like.</summary>
 internal static partial class MoveOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegFlat<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -17,7 +15,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FlatReg<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -27,7 +24,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op FlatImm<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -37,7 +33,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ZeroFlat<TFrom, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TFrom : unmanaged where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -47,7 +42,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op SignFlat<TFrom, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TFrom : unmanaged where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);

@@ -9,14 +9,12 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>MOV and its relatives: extending moves, MOVBE, LEA, BSWAP, CMOVcc, SETcc, XLAT, and the sign extensions of the accumulator.</summary>
 internal static partial class MoveOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, cpu.Reg<T>(op.B));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var value)) return ref cpu.Fault(ref op);
@@ -24,35 +22,30 @@ internal static partial class MoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MemReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryStore(ref op, cpu.Reg<T>(op.A))) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Imm<T>(ref op));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MemImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryStore(ref op, Width.Imm<T>(ref op))) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ZeroReg<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(Width.Zero(cpu.Reg<TFrom>(op.B))));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ZeroMem<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         if (!cpu.TryLoad<TFrom>(ref op, out var value)) return ref cpu.Fault(ref op);
@@ -60,14 +53,12 @@ internal static partial class MoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op SignReg<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(Width.Sign(cpu.Reg<TFrom>(op.B))));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op SignMem<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         if (!cpu.TryLoad<TFrom>(ref op, out var value)) return ref cpu.Fault(ref op);
@@ -108,7 +99,6 @@ internal static partial class MoveOps
     }
 
     /// <summary>LEA whose address is at least as wide as its result: nothing is cut off in between.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Lea<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, Width.Narrow<T>(cpu.Offset(ref op)));
@@ -116,7 +106,6 @@ internal static partial class MoveOps
     }
 
     /// <summary>LEA of base and displacement in 64 bits.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op LeaBase(Vcpu cpu, ref Op op)
     {
         cpu.Reg<ulong>(op.A) = cpu.Reg<ulong>(op.Base) + op.Disp;
@@ -130,7 +119,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MoveIfReg<TCondition, T>(Vcpu cpu, ref Op op) where TCondition : struct, ICondition where T : unmanaged
     {
         // A 32-bit register is zero-extended even when the condition is false.
@@ -138,7 +126,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MoveIfMem<TCondition, T>(Vcpu cpu, ref Op op) where TCondition : struct, ICondition where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var value)) return ref cpu.Fault(ref op);
@@ -146,7 +133,6 @@ internal static partial class MoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op SetReg<TCondition>(Vcpu cpu, ref Op op) where TCondition : struct, ICondition
     {
         cpu.Reg<byte>(op.A) = TCondition.Holds(ref cpu.S) ? (byte)1 : (byte)0;
@@ -167,7 +153,6 @@ internal static partial class MoveOps
     }
 
     /// <summary>CBW, CWDE, CDQE.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op WidenAccumulator<TFrom, T>(Vcpu cpu, ref Op op) where TFrom : unmanaged where T : unmanaged
     {
         cpu.SetReg(0, Width.Narrow<T>(Width.Sign(cpu.Reg<TFrom>(0))));
@@ -175,7 +160,6 @@ internal static partial class MoveOps
     }
 
     /// <summary>CWD, CDQ, CQO.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op SpreadSign<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(16, Width.Narrow<T>((ulong)((long)Width.Sign(cpu.Reg<T>(0)) >> 63)));

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 
@@ -7,7 +6,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>Multiplications by memory at plain 64-bit addresses that are in the TLB: the inner loops of long arithmetic.</summary>
 internal static partial class MulDivOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulFlat<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -17,7 +15,6 @@ internal static partial class MulDivOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulxFlat<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
@@ -27,7 +24,6 @@ internal static partial class MulDivOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulFlat<T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);

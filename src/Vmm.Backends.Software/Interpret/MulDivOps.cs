@@ -9,14 +9,12 @@ internal static partial class MulDivOps
 {
     private const byte Rax = 0, Rdx = 16;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Multiply(cpu, cpu.Reg<T>(op.A));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -24,14 +22,12 @@ internal static partial class MulDivOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulWideReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         MultiplySigned(cpu, cpu.Reg<T>(op.A));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulWideMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -39,14 +35,12 @@ internal static partial class MulDivOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulRegReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Truncated(cpu, ref op, cpu.Reg<T>(op.A), cpu.Reg<T>(op.B));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulRegMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -54,14 +48,12 @@ internal static partial class MulDivOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulRegImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Truncated(cpu, ref op, cpu.Reg<T>(op.B), Width.Imm<T>(ref op));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op ImulMemImm<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var a)) return ref cpu.Fault(ref op);
@@ -69,14 +61,12 @@ internal static partial class MulDivOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulxReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         Mulx(cpu, ref op, cpu.Reg<T>(op.C));
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op MulxMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);

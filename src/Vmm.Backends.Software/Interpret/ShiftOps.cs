@@ -8,7 +8,6 @@ namespace Vmm.Backends.Software.Interpret;
 internal static partial class ShiftOps
 {
     /// <summary>By a constant that is not zero; Imm holds it masked.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IShift where T : unmanaged
     {
         ref var s = ref cpu.S;
@@ -20,7 +19,6 @@ internal static partial class ShiftOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op RegCl<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IShift where T : unmanaged
     {
         ref var s = ref cpu.S;
@@ -62,7 +60,6 @@ internal static partial class ShiftOps
     }
 
     /// <summary>Extra is the count, or 0x100 for CL.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op DoubleReg<TLeft, T>(Vcpu cpu, ref Op op) where TLeft : struct where T : unmanaged
     {
         var count = DoubleCount<T>(cpu, ref op);

@@ -7,7 +7,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>PUSHF and POPF (Intel SDM vol. 2, and vol. 3 chapter 21.2 for virtual-8086 mode).</summary>
 internal static partial class StackOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PushFlags<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         // VM and RF never reach the image.

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 
@@ -7,7 +6,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>PUSH and POP of a 64-bit register while the stack's page is in the TLB.</summary>
 internal static partial class StackOps
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PushFlat(Vcpu cpu, ref Op op)
     {
         ref var rsp = ref cpu.Reg<ulong>(Rsp);
@@ -19,7 +17,6 @@ internal static partial class StackOps
         return ref cpu.Chain(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PopFlat(Vcpu cpu, ref Op op)
     {
         ref var rsp = ref cpu.Reg<ulong>(Rsp);

@@ -9,7 +9,6 @@ internal static partial class StackOps
 {
     private const byte Rsp = 32, Rbp = 40;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PushReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryPush(cpu.Reg<T>(op.A))) return ref cpu.Fault(ref op);
@@ -22,14 +21,12 @@ internal static partial class StackOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PushMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var value) || !cpu.TryPush(value)) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op PopReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryPop<T>(out var value)) return ref cpu.Fault(ref op);
@@ -113,7 +110,6 @@ internal static partial class StackOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static ref Op Leave<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var move = cpu.Reg<ulong>(Rbp) - cpu.Reg<ulong>(Rsp);

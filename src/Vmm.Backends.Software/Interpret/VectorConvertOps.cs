@@ -22,8 +22,6 @@ internal interface IFloatNarrow
 /// <summary>Conversions between formats of different size, and with general registers.</summary>
 internal static partial class VectorConvertOps
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
     internal readonly struct SinglesToDoubles : IFloatWiden
     {
         public static Vector128<byte> Run(ulong source, uint mxcsr, ref uint raised) => Vector128.Create(
@@ -138,11 +136,9 @@ internal static partial class VectorConvertOps
         return ref cpu.Fault(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarRegister<TFrom, TTo, TForm>(Vcpu cpu, ref Op op) where TFrom : unmanaged where TTo : unmanaged where TForm : struct, IForm =>
         ref ScalarConverted<TFrom, TTo, TForm>(cpu, ref op, cpu.Xmm<TFrom>(op.C).ToScalar());
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarMemory<TFrom, TTo, TForm>(Vcpu cpu, ref Op op) where TFrom : unmanaged where TTo : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<TFrom>(ref op, out var source)) return ref cpu.Fault(ref op);
@@ -169,11 +165,9 @@ internal static partial class VectorConvertOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op FromIntegerRegister<TInteger, TFloat, TForm>(Vcpu cpu, ref Op op) where TInteger : unmanaged where TFloat : unmanaged where TForm : struct, IForm =>
         ref FromInteger<TInteger, TFloat, TForm>(cpu, ref op, cpu.Reg<TInteger>(op.C));
 
-    [MethodImpl(Hot)]
     private static ref Op FromIntegerMemory<TInteger, TFloat, TForm>(Vcpu cpu, ref Op op) where TInteger : unmanaged where TFloat : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<TInteger>(ref op, out var source)) return ref cpu.Fault(ref op);
@@ -203,11 +197,9 @@ internal static partial class VectorConvertOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ToIntegerRegister<TFloat, TInteger, TTruncates>(Vcpu cpu, ref Op op) where TFloat : unmanaged where TInteger : unmanaged where TTruncates : struct, IForm =>
         ref ToInteger<TFloat, TInteger, TTruncates>(cpu, ref op, cpu.Xmm<TFloat>(op.B).ToScalar());
 
-    [MethodImpl(Hot)]
     private static ref Op ToIntegerMemory<TFloat, TInteger, TTruncates>(Vcpu cpu, ref Op op) where TFloat : unmanaged where TInteger : unmanaged where TTruncates : struct, IForm
     {
         if (!cpu.TryLoad<TFloat>(ref op, out var source)) return ref cpu.Fault(ref op);

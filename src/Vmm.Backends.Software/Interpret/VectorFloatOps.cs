@@ -13,8 +13,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// </summary>
 internal static partial class VectorFloatOps
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
     /// <summary>Adds an instruction's exceptions to MXCSR. True: it faults.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Faults(Vcpu cpu, uint raised) => raised != 0 && Mxcsr.Commit(ref cpu.S.Mxcsr, raised);
@@ -53,11 +51,9 @@ internal static partial class VectorFloatOps
     private static Vector128<byte> Packed1<TOp, T>(Vector128<byte> a, int imm, uint mxcsr, ref uint raised) where TOp : struct, IFloatUnary where T : unmanaged =>
         TOp.TryFast(a.As<byte, T>(), imm, mxcsr, out var result) ? result.AsByte() : PackedSlow<FloatLanes.OfSecond<TOp>, T>(default, a, imm, mxcsr, ref raised);
 
-    [MethodImpl(Hot)]
     private static ref Op PackedRegister<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatBinary where T : unmanaged where TForm : struct, IForm =>
         ref PackedBoth<TOp, T, TForm>(cpu, ref op, cpu.Xmm<byte>(op.C), TForm.IsWide ? cpu.XmmHigh<byte>(op.C) : default);
 
-    [MethodImpl(Hot)]
     private static ref Op PackedMemory<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatBinary where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -76,11 +72,9 @@ internal static partial class VectorFloatOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op Packed1Register<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatUnary where T : unmanaged where TForm : struct, IForm =>
         ref Packed1Both<TOp, T, TForm>(cpu, ref op, cpu.Xmm<byte>(op.B), TForm.IsWide ? cpu.XmmHigh<byte>(op.B) : default);
 
-    [MethodImpl(Hot)]
     private static ref Op Packed1Memory<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatUnary where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -99,11 +93,9 @@ internal static partial class VectorFloatOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarRegister<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatBinary where T : unmanaged where TForm : struct, IForm =>
         ref ScalarResult<TOp, T, TForm>(cpu, ref op, cpu.Xmm<T>(op.C).ToScalar());
 
-    [MethodImpl(Hot)]
     private static ref Op ScalarMemory<TOp, T, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatBinary where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -149,11 +141,9 @@ internal static partial class VectorFloatOps
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Bits<T>(T value) where T : unmanaged => typeof(T) == typeof(float) ? Unsafe.BitCast<T, uint>(value) : Unsafe.BitCast<T, ulong>(value);
 
-    [MethodImpl(Hot)]
     private static ref Op CompareRegister<T, TSignals>(Vcpu cpu, ref Op op) where T : unmanaged where TSignals : struct, IForm =>
         ref Compared<T, TSignals>(cpu, ref op, cpu.Xmm<T>(op.B).ToScalar());
 
-    [MethodImpl(Hot)]
     private static ref Op CompareMemory<T, TSignals>(Vcpu cpu, ref Op op) where T : unmanaged where TSignals : struct, IForm
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
@@ -189,11 +179,9 @@ internal static partial class VectorFloatOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op GroupedRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatGroup where TForm : struct, IForm =>
         ref Grouped<TOp, TForm>(cpu, ref op, cpu.Xmm<byte>(op.C), TForm.IsWide ? cpu.XmmHigh<byte>(op.C) : default);
 
-    [MethodImpl(Hot)]
     private static ref Op GroupedMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IFloatGroup where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);

@@ -12,9 +12,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// </summary>
 internal static partial class VectorHandlers
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
-    [MethodImpl(Hot)]
     private static ref Op UnaryRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where TForm : struct, IForm
     {
         var low = TOp.Run(cpu.Xmm<byte>(op.B), (int)op.Imm);
@@ -23,7 +20,6 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op UnaryMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -33,7 +29,6 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op BinaryRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where TForm : struct, IForm
     {
         var low = TOp.Run(cpu.Xmm<byte>(op.B), cpu.Xmm<byte>(op.C), (int)op.Imm);
@@ -42,7 +37,6 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op BinaryMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -52,7 +46,6 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op TernaryRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, ITernary where TForm : struct, IForm
     {
         var low = TOp.Run(cpu.Xmm<byte>(op.B), cpu.Xmm<byte>(op.C), cpu.Xmm<byte>(op.D));
@@ -61,7 +54,6 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op TernaryMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, ITernary where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -71,16 +63,13 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ShiftImmediate<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IShift where TForm : struct, IForm =>
         ref Shifted<TOp, TForm>(cpu, ref op, op.Imm);
 
-    [MethodImpl(Hot)]
     private static ref Op ShiftRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IShift where TForm : struct, IForm =>
         ref Shifted<TOp, TForm>(cpu, ref op, cpu.Xmm<ulong>(op.C).ToScalar());
 
     // The count is 16 bytes of memory for the 256-bit forms as well; its low half counts.
-    [MethodImpl(Hot)]
     private static ref Op ShiftMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IShift where TForm : struct, IForm
     {
         if (TForm.IsLegacy && !cpu.IsAligned(ref op, 16, Mmu.Access.Read)) return ref cpu.Fault(ref op);
@@ -97,11 +86,9 @@ internal static partial class VectorHandlers
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ExtendRegister<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IExtend where TForm : struct, IForm =>
         ref Extended<TOp, TForm>(cpu, ref op, cpu.Xmm<ulong>(op.B));
 
-    [MethodImpl(Hot)]
     private static ref Op ExtendMemory<TOp, TForm>(Vcpu cpu, ref Op op) where TOp : struct, IExtend where TForm : struct, IForm
     {
         if (!cpu.TryLoadLow(ref op, TForm.IsWide ? TOp.Bytes * 2 : TOp.Bytes, out var source)) return ref cpu.Fault(ref op);

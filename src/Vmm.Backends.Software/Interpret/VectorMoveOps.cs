@@ -10,9 +10,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>Moves between vector registers, general registers and memory.</summary>
 internal static partial class VectorMoveOps
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
-    [MethodImpl(Hot)]
     private static ref Op MoveRegister<TForm>(Vcpu cpu, ref Op op) where TForm : struct, IForm
     {
         cpu.SetVector<TForm>(op.A, cpu.Xmm<byte>(op.B), TForm.IsWide ? cpu.XmmHigh<byte>(op.B) : default);
@@ -20,7 +17,6 @@ internal static partial class VectorMoveOps
     }
 
     // Extra is 16 or 32 where the operand must be aligned, else 1.
-    [MethodImpl(Hot)]
     private static ref Op Load<TForm>(Vcpu cpu, ref Op op) where TForm : struct, IForm
     {
         if (TForm.IsWide)
@@ -35,14 +31,12 @@ internal static partial class VectorMoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op LoadAligned<TForm>(Vcpu cpu, ref Op op) where TForm : struct, IForm
     {
         if (!cpu.IsAligned(ref op, TForm.IsWide ? 32u : 16u, Access.Read)) return ref cpu.Fault(ref op);
         return ref Load<TForm>(cpu, ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op Store<TForm>(Vcpu cpu, ref Op op) where TForm : struct, IForm
     {
         var done = TForm.IsWide ? cpu.TryStore(ref op, cpu.Ymm<byte>(op.A)) : cpu.TryStore(ref op, cpu.Xmm<byte>(op.A));
@@ -50,7 +44,6 @@ internal static partial class VectorMoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op StoreAligned<TForm>(Vcpu cpu, ref Op op) where TForm : struct, IForm
     {
         if (!cpu.IsAligned(ref op, TForm.IsWide ? 32u : 16u, Access.Write)) return ref cpu.Fault(ref op);
@@ -58,7 +51,6 @@ internal static partial class VectorMoveOps
     }
 
     /// <summary>MOVSS, MOVSD, MOVD, MOVQ from memory: the rest of the register becomes zero.</summary>
-    [MethodImpl(Hot)]
     private static ref Op LoadScalar<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<T>(ref op, out var value)) return ref cpu.Fault(ref op);
@@ -66,7 +58,6 @@ internal static partial class VectorMoveOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op StoreScalar<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryStore(ref op, cpu.Xmm<T>(op.A).ToScalar())) return ref cpu.Fault(ref op);
@@ -74,7 +65,6 @@ internal static partial class VectorMoveOps
     }
 
     /// <summary>MOVSS, MOVSD between registers: the rest comes from the first source.</summary>
-    [MethodImpl(Hot)]
     private static ref Op MergeScalar<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         var result = cpu.Xmm<T>(op.B).WithElement(0, cpu.Xmm<T>(op.C).ToScalar());
@@ -90,7 +80,6 @@ internal static partial class VectorMoveOps
     }
 
     /// <summary>MOVD, MOVQ from a general register.</summary>
-    [MethodImpl(Hot)]
     private static ref Op FromGeneral<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         cpu.SetVector<TForm>(op.A, Vector128.CreateScalar(cpu.Reg<T>(op.B)).AsByte(), default);
@@ -98,7 +87,6 @@ internal static partial class VectorMoveOps
     }
 
     /// <summary>MOVD, MOVQ to a general register.</summary>
-    [MethodImpl(Hot)]
     private static ref Op ToGeneral<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.SetReg(op.A, cpu.Xmm<T>(op.B).ToScalar());

@@ -9,8 +9,6 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>Shuffles and their kin: those within 128 bits are bound to lane functions, the others are handlers of their own.</summary>
 internal static partial class VectorShuffleOps
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
     private static ref Op PermuteDwordsRegister(Vcpu cpu, ref Op op)
     {
         cpu.Ymm<uint>(op.A) = Vector256.Shuffle(cpu.Ymm<uint>(op.C), cpu.Ymm<uint>(op.B) & Vector256.Create(7u));
@@ -96,7 +94,6 @@ internal static partial class VectorShuffleOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op BroadcastRegister<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         var value = Vector128.Create(cpu.Xmm<T>(op.B).ToScalar()).AsByte();
@@ -104,7 +101,6 @@ internal static partial class VectorShuffleOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op BroadcastMemory<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<T>(ref op, out var element)) return ref cpu.Fault(ref op);
@@ -133,11 +129,9 @@ internal static partial class VectorShuffleOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op InsertRegister<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm =>
         ref Inserted<T, TForm>(cpu, ref op, cpu.Reg<T>(op.C));
 
-    [MethodImpl(Hot)]
     private static ref Op InsertMemory<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoad<T>(ref op, out var element)) return ref cpu.Fault(ref op);
@@ -153,7 +147,6 @@ internal static partial class VectorShuffleOps
     }
 
     // Elements narrower than the register are zero-extended to all of it.
-    [MethodImpl(Hot)]
     private static ref Op ExtractRegister<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var element = cpu.Xmm<T>(op.B).GetElement((int)op.Imm & (Vector128<T>.Count - 1));
@@ -161,18 +154,15 @@ internal static partial class VectorShuffleOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op ExtractMemory<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryStore(ref op, cpu.Xmm<T>(op.A).GetElement((int)op.Imm & (Vector128<T>.Count - 1)))) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op TestRegister<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm =>
         ref Tested<T, TForm>(cpu, ref op, cpu.Xmm<byte>(op.B), TForm.IsWide ? cpu.XmmHigh<byte>(op.B) : default);
 
-    [MethodImpl(Hot)]
     private static ref Op TestMemory<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         if (!cpu.TryLoadFull<TForm>(ref op, out var low, out var high)) return ref cpu.Fault(ref op);
@@ -199,7 +189,6 @@ internal static partial class VectorShuffleOps
         return ref Vcpu.Next(ref op);
     }
 
-    [MethodImpl(Hot)]
     private static ref Op MoveMaskRegister<T, TForm>(Vcpu cpu, ref Op op) where T : unmanaged where TForm : struct, IForm
     {
         var mask = cpu.Xmm<T>(op.B).ExtractMostSignificantBits();
