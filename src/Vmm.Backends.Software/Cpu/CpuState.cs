@@ -110,6 +110,30 @@ internal struct TranslatorState
     /// <summary>The arithmetic flags; all but IF; all but AC; what PUSHF shows of the others.</summary>
     public ulong ArithmeticMask, InterruptMask, AccessMask, PushedMask;
 
+    /// <summary>All but DF; TF and AC, which change how code runs; NT; what SYSRET and what IRET load of the flags that are not arithmetic.</summary>
+    public ulong DirectionMask, ModeMask, NestedMask, SysretMask, ReturnMask;
+
+    /// <summary>CR4.FSGSBASE and LA57; the bits of an address that are all alike in a canonical one; bits 1 to 16.</summary>
+    public ulong BasesMask, CanonicalMask, AlikeMask;
+
+    /// <summary>Of a bit offset of 32 and of 64 bits: the sign, the number of the word, the bit in it.</summary>
+    public ulong Sign32, Word32, Bit32, Sign64, Word64, Bit64;
+
+    /// <summary>The flags that SYSCALL leaves.</summary>
+    public ulong SyscallMask;
+
+    /// <summary>Limit, selector and attributes of what SYSCALL and SYSRET load into CS and SS.</summary>
+    public ulong SyscallCode, SyscallStack, SysretCode, SysretStack;
+
+    /// <summary>What IRET to level 3 and within level 0 may load.</summary>
+    public ReturnRecord UserReturn, KernelReturn;
+
+    /// <summary>Not zero where SYSCALL and SYSRET are the interpreter's.</summary>
+    public int CallsOff;
+
+    /// <summary>Not zero if IRET has to look after NMIs.</summary>
+    public int NmiHeld;
+
     /// <summary>Zero if no interrupt waits for IF to be set. Written by any thread.</summary>
     public int HeldBack;
 
@@ -124,6 +148,23 @@ internal struct TranslatorState
 
     /// <summary>Not zero while they are in the XSAVE image (<see cref="VcpuMemory.X87Image"/>) and nowhere else.</summary>
     public uint X87Saved;
+}
+
+/// <summary>Descriptors that the interpreter has found good for an IRET. As long as they are the same in memory, they are.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ReturnRecord
+{
+    /// <summary>Negated selectors; 1 for none.</summary>
+    public ulong CodeSelector, StackSelector;
+
+    /// <summary>Linear addresses of the descriptors.</summary>
+    public ulong CodeAddress, StackAddress;
+
+    /// <summary>The negated descriptors.</summary>
+    public ulong CodeDescriptor, StackDescriptor;
+
+    /// <summary>Limit, selector and attributes.</summary>
+    public ulong Code, Stack;
 }
 
 /// <summary>18 slots of 8 bytes; see <see cref="CpuState.Gpr"/>.</summary>

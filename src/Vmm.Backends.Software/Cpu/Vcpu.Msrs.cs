@@ -113,6 +113,7 @@ internal sealed partial class Vcpu
             ref var stored = ref Stored(index);
             if ((value & ~writable) != 0 && ((value ^ stored) & ~writable) != 0) return false;
             stored = value;
+            if (index is Msr.Star or Msr.Fmask) UpdateCalls();
             return true;
         }
 
@@ -148,6 +149,8 @@ internal sealed partial class Vcpu
             else if (index == Msr.TscDeadline) Apic.TscDeadline = value;
             else if (!Unsafe.IsNullRef(ref Stored(index))) Stored(index) = value;
         }
+
+        UpdateCalls();
     }
 
     private void ResetMsrs()
@@ -189,6 +192,7 @@ internal sealed partial class Vcpu
         var changed = value ^ s.Efer;
         s.Efer = (value & ~EferLma) | (s.Efer & EferLma);
         if ((changed & EferNxe) != 0) FlushTranslations(true);
+        UpdateCalls();
         UpdateMode();
         return true;
     }

@@ -54,7 +54,8 @@ internal sealed partial class Vcpu
         s.SetArithmetic(state.Rflags);
         for (var i = 0; i < 6; i++) s.Seg[i] = state.Segments[i];
         (s.Seg[6], s.Seg[7]) = (state.Ldt, state.Tr);
-        (s.GdtBase, s.GdtLimit, s.IdtBase, s.IdtLimit) = (state.Gdt.Base, state.Gdt.Limit, state.Idt.Base, state.Idt.Limit);
+        SetGdt(state.Gdt.Base, state.Gdt.Limit);
+        (s.IdtBase, s.IdtLimit) = (state.Idt.Base, state.Idt.Limit);
         (s.Cr0, s.Cr2, s.Cr3, s.Cr4) = (state.Cr0, state.Cr2, state.Cr3, state.Cr4);
         (s.Xcr0, s.Efer) = (state.Xcr0, state.Efer);
         for (var i = 0; i < 8; i++) s.Dr[i] = state.Debug[i];

@@ -55,10 +55,11 @@ internal sealed unsafe partial class Vcpu
             }
 
             s.Translator.HostFlags = s.Arithmetic | 2;
+            s.Translator.NmiHeld = _nmiBlocked | _nmiPending | NmiWindowRequested ? 1 : 0;
             var exit = translator.Run(code);
             s.SetArithmetic(s.Translator.HostFlags);
             if (s.Translator.X87Saved != 0) AbsorbX87();
-            FollowAccessFlag();
+            FollowView();
             ref var site = ref translator.Sites[(int)s.Translator.Site];
             switch (exit)
             {
@@ -93,11 +94,7 @@ internal sealed unsafe partial class Vcpu
         if (translation is null)
         {
             if (++block->Heat <= translator.Threshold) return 0;
-            var region = Partition.Memory.Find(block->Physical);
-            if (region is null) return 0;
-            // SAFETY: a block lies in one page of the region it was decoded from.
-            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (block->Physical - region.Start), block->Bytes);
-            translation = translator.Translate(block, s.Rip, _view, code);
+            translation = translator.Translate(block, s.Rip, _view, Code(block));
             if (translation is null) return 0;
             Counters.TranslatedBlocks++;
         }
@@ -156,7 +153,7 @@ internal sealed unsafe partial class Vcpu
             var x87 = s.Translator.X87Saved != 0;
             if (x87) AbsorbX87();
             s.SetArithmetic(s.Translator.HostFlags);
-            FollowAccessFlag();
+            FollowView();
             _current = single;
             s.Gpr[17] = translation.Rip;
             if (!_counts) s.Budget -= single->Count;

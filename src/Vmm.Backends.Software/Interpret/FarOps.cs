@@ -459,6 +459,7 @@ internal static partial class FarOps
             }
 
             WriteFlags(cpu, flags, oldCpl, iopl, size);
+            if (wasLong && oldCpl == 0) cpu.NoteReturn();
             return true;
         }
 

@@ -100,7 +100,7 @@ internal static class SegmentOps
         }
 
         ref var s = ref cpu.S;
-        if (op.Extra == 0) (s.GdtBase, s.GdtLimit) = (start, limit);
+        if (op.Extra == 0) cpu.SetGdt(start, limit);
         else (s.IdtBase, s.IdtLimit) = (start, limit);
         return ref Vcpu.Next(ref op);
     }

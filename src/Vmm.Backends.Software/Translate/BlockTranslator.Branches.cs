@@ -121,20 +121,23 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     // The target in R14 must be known, or the interpreter does the branch. Leaves its code in R15.
-    private void EmitFindTarget()
+    private void EmitFindTarget() => EmitFindTarget(_t.View);
+
+    private void EmitFindTarget(int view)
     {
         _e.RotateRight(Rcx, Linear, TargetCache.HashRotation);
         _e.Lea(Rcx, Rcx, Linear, 1, 0);
         _e.Deposit(Rcx, Rcx, StateLayout.TargetMask);
-        _e.LoadIndexed(R15, TargetCache.KeyOffset(_t.View, 0) + 8);
-        _e.LoadIndexed(Rcx, TargetCache.KeyOffset(_t.View, 0));
+        _e.LoadIndexed(R15, TargetCache.KeyOffset(view, 0) + 8);
+        _e.LoadIndexed(Rcx, TargetCache.KeyOffset(view, 0));
         _e.Lea(Rcx, Rcx, Linear, 1, 0);
         var hit = _e.IfZero();
         _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
         _e.Bind(hit);
     }
 
-    private bool SamePage(ulong target) => (target ^ _t.Rip) >> 12 == 0;
+    // Not an instruction that may go on in the next page, which may be mapped otherwise.
+    private bool SamePage(ulong target) => (target ^ _t.Rip) >> 12 == 0 && (target & 0xFFF) <= 4096 - 15;
 
     // Direct branches near the edge of the canonical range are left to the interpreter, which knows the paging mode.
     private static bool IsCanonical(ulong target) => (ulong)((long)(target << 16) >> 16) == target;

@@ -7,7 +7,7 @@ using static Vmm.Backends.Software.Translate.RegisterMap;
 namespace Vmm.Backends.Software.Translate;
 
 /// <summary>
-/// CLI, STI, SWAPGS, STAC, CLAC and PUSHF: what kernels do at every entry and lock. All but PUSHF run here at privilege 0 only; elsewhere
+/// What kernels do at every entry and lock, and reads of what the state holds. What is for privilege 0 only runs here with that; elsewhere
 /// the interpreter decides.
 /// </summary>
 internal sealed unsafe partial class BlockTranslator
@@ -21,6 +21,19 @@ internal sealed unsafe partial class BlockTranslator
                 return true;
             case Mnemonic.Stac or Mnemonic.Clac:
                 return EmitAccessFlag(instruction.Mnemonic == Mnemonic.Stac);
+            case Mnemonic.Cld or Mnemonic.Std:
+                EmitSystemFlag(StateLayout.DirectionMask, instruction.Mnemonic == Mnemonic.Std ? (int)Flags.DF : 0);
+                return true;
+            case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase:
+                EmitBase(instruction);
+                return true;
+            case Mnemonic.Mov when instruction.Op1Register.IsSegmentRegister():
+                _e.Load16(Rcx, StateLayout.Selector(OperandDecoder.Number(instruction.Op1Register)));
+                StoreGuest(Number(instruction.Op0Register), Rcx);
+                return true;
+            case Mnemonic.Syscall: return EmitSyscall();
+            case Mnemonic.Sysretq: return EmitSysret();
+            case Mnemonic.Iretq: return EmitInterruptReturn();
         }
 
         if (_t.View == Tlb.User) return EmitOperation(ref op);
@@ -36,7 +49,12 @@ internal sealed unsafe partial class BlockTranslator
         EmitOperation(ref op);
         var over = _e.Jump();
         _e.Bind(simple);
-        if (instruction.Mnemonic == Mnemonic.Swapgs)
+        if (instruction.Mnemonic == Mnemonic.Mov)
+        {
+            _e.Load(Rcx, instruction.Op1Register switch { Register.CR0 => StateLayout.Cr0, Register.CR2 => StateLayout.Cr2, Register.CR3 => StateLayout.Cr3, _ => StateLayout.Cr4 });
+            StoreGuest(Number(instruction.Op0Register), Rcx);
+        }
+        else if (instruction.Mnemonic == Mnemonic.Swapgs)
         {
             _e.Load(R14, StateLayout.SegmentBase(5));
             _e.Load(R15, StateLayout.KernelGsBase);
@@ -69,20 +87,69 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitSystemFlag(int mask, int bit)
     {
         _e.Load(Rcx, StateLayout.SystemFlags);
-        _e.Extract(Rcx, Rcx, mask);
-        _e.Deposit(Rcx, Rcx, mask);
+        EmitMask(Rcx, mask);
         if (bit != 0) _e.Lea(Rcx, Rcx, -1, 1, bit);
         _e.Store(StateLayout.SystemFlags, Rcx);
     }
 
-    private void EmitPushFlags()
+    // RDFSBASE and its like, where CR4 allows them and addresses have 48 bits.
+    private void EmitBase(in Instruction instruction)
+    {
+        _e.Load(Rcx, StateLayout.Cr4);
+        _e.Extract(Rcx, Rcx, StateLayout.BasesMask);
+        _e.Lea(Rcx, Rcx, -1, 1, -2);
+        EmitInterpretUnlessZero();
+        var place = StateLayout.SegmentBase(instruction.Mnemonic is Mnemonic.Rdfsbase or Mnemonic.Wrfsbase ? 4 : 5);
+        var wide = instruction.Op0Register.GetSize() == 8;
+        var guest = Number(instruction.Op0Register);
+        if (instruction.Mnemonic is Mnemonic.Rdfsbase or Mnemonic.Rdgsbase)
+        {
+            if (wide) _e.Load(Rcx, place);
+            else _e.Load32(Rcx, place);
+            StoreGuest(guest, Rcx);
+            return;
+        }
+
+        _e.Lea(R14, Resident(guest, R14), -1, 1, 0, wide);
+        if (wide)
+        {
+            // All ones and a one more are nothing, and nothing and a one are the bit that is not looked at.
+            _e.Extract(Rcx, R14, StateLayout.CanonicalMask);
+            _e.Lea(Rcx, Rcx, -1, 1, 1);
+            _e.Extract(Rcx, Rcx, StateLayout.AlikeMask);
+            EmitInterpretUnlessZero();
+        }
+
+        _e.Store(place, R14);
+    }
+
+    // The interpreter goes on here unless RCX is zero.
+    private void EmitInterpretUnlessZero()
+    {
+        var zero = _e.IfZero();
+        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
+        _e.Bind(zero);
+    }
+
+    // Of a register those bits that a mask names.
+    private void EmitMask(int register, int mask)
+    {
+        _e.Extract(register, register, mask);
+        _e.Deposit(register, register, mask);
+    }
+
+    // The arithmetic flags into RCX, the others as PUSHF shows them into R15.
+    private void EmitReadFlags()
     {
         _e.Bytes([0x9C, 0x59]); // pushfq; pop rcx
-        _e.Extract(Rcx, Rcx, StateLayout.ArithmeticMask);
-        _e.Deposit(Rcx, Rcx, StateLayout.ArithmeticMask);
+        EmitMask(Rcx, StateLayout.ArithmeticMask);
         _e.Load(R15, StateLayout.SystemFlags);
-        _e.Extract(R15, R15, StateLayout.PushedMask);
-        _e.Deposit(R15, R15, StateLayout.PushedMask);
+        EmitMask(R15, StateLayout.PushedMask);
+    }
+
+    private void EmitPushFlags()
+    {
+        EmitReadFlags();
         _e.Lea(Rcx, Rcx, R15, 1, 0);
         _e.Store(StateLayout.Scratch0, Rcx);
         EmitPushCheck();

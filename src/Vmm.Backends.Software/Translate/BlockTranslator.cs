@@ -155,6 +155,12 @@ internal sealed unsafe partial class BlockTranslator
             case RelocatableKind.Stack:
                 if (TryEmitStack(instruction)) return true;
                 break;
+            case RelocatableKind.FarBit:
+                if (TryEmitFarBit(ref instruction, ref op)) return true;
+                break;
+            case RelocatableKind.Wide:
+                if (TryEmitWideExchange(instruction)) return true;
+                break;
             case RelocatableKind.System: return EmitSystem(instruction, ref op);
             case RelocatableKind.Divide:
                 EmitDivide(instruction);

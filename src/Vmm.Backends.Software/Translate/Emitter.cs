@@ -117,6 +117,13 @@ internal sealed unsafe class Emitter : CodeWriter
         Int(value);
     }
 
+    /// <summary>Stores a constant of 64 bits that 32 with a sign can say.</summary>
+    public void StoreConstant(int place, int value)
+    {
+        Operation(true, 0xC7, 0, place);
+        Int(value);
+    }
+
     /// <summary>The sum of base and scaled index (either may be -1) and a displacement.</summary>
     public void Lea(int to, int @base, int index, int scale, int displacement, bool wide = true)
     {

@@ -15,13 +15,15 @@ internal static class Relocatable
                 or Mnemonic.Prefetchw or Mnemonic.Reservednop:
                 return RelocatableKind.Nothing;
             case Mnemonic.Push or Mnemonic.Pop or Mnemonic.Leave or Mnemonic.Lea: return RelocatableKind.Stack;
-            case Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Pushfq: return RelocatableKind.System;
+            case Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Pushfq or Mnemonic.Cld or Mnemonic.Std
+                or Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Syscall or Mnemonic.Sysretq or Mnemonic.Iretq:
+                return RelocatableKind.System;
             case Mnemonic.Div: return instruction.Code is Code.Div_rm32 or Code.Div_rm64 ? RelocatableKind.Divide : RelocatableKind.No;
             case Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret: return RelocatableKind.Branch;
-            case Mnemonic.Mov: return IsPlainMove(instruction) ? RelocatableKind.Integer : RelocatableKind.No;
+            case Mnemonic.Mov: return IsPlainMove(instruction) ? RelocatableKind.Integer : IsSystemRead(instruction) ? RelocatableKind.System : RelocatableKind.No;
             case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc:
-                // With a bit offset in a register the operand can be anywhere.
-                return instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register ? RelocatableKind.No : RelocatableKind.Integer;
+                return instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register ? RelocatableKind.FarBit : RelocatableKind.Integer;
+            case Mnemonic.Cmpxchg16b: return RelocatableKind.Wide;
             case Mnemonic.Add or Mnemonic.Or or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.And or Mnemonic.Sub or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
                 or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not or Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol
                 or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd or Mnemonic.Imul or Mnemonic.Mul or Mnemonic.Movzx
@@ -69,6 +71,11 @@ internal static class Relocatable
     private static bool IsPlainMove(in Instruction instruction) => instruction.Code is Code.Mov_rm8_r8 or Code.Mov_rm16_r16 or Code.Mov_rm32_r32 or Code.Mov_rm64_r64
         or Code.Mov_r8_rm8 or Code.Mov_r16_rm16 or Code.Mov_r32_rm32 or Code.Mov_r64_rm64 or Code.Mov_r8_imm8 or Code.Mov_r16_imm16 or Code.Mov_r32_imm32
         or Code.Mov_r64_imm64 or Code.Mov_rm8_imm8 or Code.Mov_rm16_imm16 or Code.Mov_rm32_imm32 or Code.Mov_rm64_imm32;
+
+    // A segment's selector, or a control register that is a field of the state, into a register.
+    private static bool IsSystemRead(in Instruction instruction) =>
+        (instruction.Code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg && instruction.Op0Kind == OpKind.Register)
+        || (instruction.Code == Code.Mov_r64_cr && instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4);
 
     private static bool IsVector(in Instruction instruction, uint mode)
     {

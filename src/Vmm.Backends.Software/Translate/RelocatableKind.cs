@@ -24,6 +24,12 @@ internal enum RelocatableKind
     /// <summary>Of a few system instructions, hot in kernels, what they change is changed here.</summary>
     System,
 
+    /// <summary>A bit in memory, by an offset that can reach anywhere.</summary>
+    FarBit,
+
+    /// <summary>CMPXCHG16B.</summary>
+    Wide,
+
     /// <summary>DIV: by the host when neither divisor nor upper half can make it fault.</summary>
     Divide,
 

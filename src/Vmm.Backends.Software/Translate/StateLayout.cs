@@ -37,6 +37,36 @@ internal static unsafe class StateLayout
     public static readonly int InterruptMask = At(s => (byte*)&s->Translator.InterruptMask);
     public static readonly int AccessMask = At(s => (byte*)&s->Translator.AccessMask);
     public static readonly int PushedMask = At(s => (byte*)&s->Translator.PushedMask);
+    public static readonly int DirectionMask = At(s => (byte*)&s->Translator.DirectionMask);
+    public static readonly int ModeMask = At(s => (byte*)&s->Translator.ModeMask);
+    public static readonly int NestedMask = At(s => (byte*)&s->Translator.NestedMask);
+    public static readonly int SysretMask = At(s => (byte*)&s->Translator.SysretMask);
+    public static readonly int ReturnMask = At(s => (byte*)&s->Translator.ReturnMask);
+    public static readonly int BasesMask = At(s => (byte*)&s->Translator.BasesMask);
+    public static readonly int CanonicalMask = At(s => (byte*)&s->Translator.CanonicalMask);
+    public static readonly int AlikeMask = At(s => (byte*)&s->Translator.AlikeMask);
+    public static readonly int Sign32 = At(s => (byte*)&s->Translator.Sign32);
+    public static readonly int Word32 = At(s => (byte*)&s->Translator.Word32);
+    public static readonly int Bit32 = At(s => (byte*)&s->Translator.Bit32);
+    public static readonly int Sign64 = At(s => (byte*)&s->Translator.Sign64);
+    public static readonly int Word64 = At(s => (byte*)&s->Translator.Word64);
+    public static readonly int Bit64 = At(s => (byte*)&s->Translator.Bit64);
+    public static readonly int SyscallMask = At(s => (byte*)&s->Translator.SyscallMask);
+    public static readonly int SyscallCode = At(s => (byte*)&s->Translator.SyscallCode);
+    public static readonly int SyscallStack = At(s => (byte*)&s->Translator.SyscallStack);
+    public static readonly int SysretCode = At(s => (byte*)&s->Translator.SysretCode);
+    public static readonly int SysretStack = At(s => (byte*)&s->Translator.SysretStack);
+    public static readonly int UserReturn = At(s => (byte*)&s->Translator.UserReturn);
+    public static readonly int KernelReturn = At(s => (byte*)&s->Translator.KernelReturn);
+    public static readonly int CallsOff = At(s => (byte*)&s->Translator.CallsOff);
+    public static readonly int NmiHeld = At(s => (byte*)&s->Translator.NmiHeld);
+    public static readonly int Scratch1 = At(s => (byte*)&s->Translator.Scratch1);
+    public static readonly int Mode = At(s => (byte*)&s->Mode);
+    public static readonly int Lstar = At(s => (byte*)&s->Lstar);
+    public static readonly int Cr0 = At(s => (byte*)&s->Cr0);
+    public static readonly int Cr2 = At(s => (byte*)&s->Cr2);
+    public static readonly int Cr3 = At(s => (byte*)&s->Cr3);
+    public static readonly int Cr4 = At(s => (byte*)&s->Cr4);
     public static readonly int HeldBack = At(s => (byte*)&s->Translator.HeldBack);
     public static readonly int X87Callback = At(s => (byte*)&s->Translator.X87Callback);
     public static readonly int X87Dead = At(s => (byte*)&s->Translator.X87Dead);
@@ -53,6 +83,9 @@ internal static unsafe class StateLayout
 
     /// <summary>The base of FS (4) or GS (5).</summary>
     public static int SegmentBase(int segment) => s_firstBase + segment * sizeof(Vmm.Core.X86.SegmentState);
+
+    /// <summary>Limit, selector and attributes of a segment register, in 8 bytes.</summary>
+    public static int SegmentRest(int segment) => SegmentBase(segment) + 8;
 
     /// <summary>The selector of a segment register, which follows its base and limit.</summary>
     public static int Selector(int segment) => SegmentBase(segment) + 12;
