@@ -223,109 +223,6 @@ internal sealed unsafe partial class Vcpu
         return ref FindBlock();
     }
 
-    /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
-    private ref Op FindBlock()
-    {
-        ref var s = ref S;
-        var rip = s.Rip;
-        if (rip > s.CodeLimit)
-        {
-            Raise(Vector.GP, 0);
-            return ref Leave();
-        }
-
-        var linear = rip + s.Seg[1].Base;
-        var mode64 = (s.Mode & CpuMode.CodeMask) == CpuMode.Code64;
-        if (!mode64) linear = (uint)linear;
-        var user = s.Cpl == 3;
-        var view = user ? Tlb.User : Tlb.Supervisor;
-        if (!_tlb.TryFetch(user, linear, out var gpa, out _fetchGlobal))
-        {
-            if (!TryTranslate(linear, Access.Fetch, view, out gpa, out _fetchGlobal)) return ref Leave();
-            _tlb.FillFetch(user, linear, gpa, _fetchGlobal);
-        }
-
-        var block = _blocks.Find(gpa, s.Mode);
-        if (block == null || rip + (uint)block->Bytes - 1 > s.CodeLimit)
-        {
-            block = Decode(rip, linear, gpa, view);
-            if (block == null) return ref Leave();
-        }
-
-        if (block != _scratch && !Translates)
-        {
-            var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
-            _blocks.AddJump(key, block);
-        }
-
-        s.Gpr[17] = rip;
-        s.Budget -= block->Count;
-        _current = block;
-        return ref BlockCache.First(block);
-    }
-
-    private readonly Block* _scratch;
-
-    private Block* Decode(ulong rip, ulong linear, ulong gpa, int view)
-    {
-        ref var s = ref S;
-        var left = 4096 - (int)(linear & 0xFFF);
-        if (s.CodeLimit - rip < (uint)left) left = (int)(s.CodeLimit - rip) + 1;
-        var region = Partition.Memory.Find(gpa);
-        if (region is not null)
-        {
-            // Mark first, read afterwards: a write from now on drops what is decoded.
-            if ((region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) == 0) Partition.WatchCode(this, region, gpa & ~0xFFFUL);
-            // SAFETY: left does not pass the end of the page, which is inside the region.
-            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (gpa - region.Start), left);
-            var ops = _builder.Build(code, s.Mode, false);
-            if (ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops);
-        }
-
-        return DecodeAcross(rip, linear, gpa, left, view);
-    }
-
-    // One instruction that lies across a page end, or in I/O memory: fetched byte by byte and never kept.
-    private Block* DecodeAcross(ulong rip, ulong linear, ulong gpa, int left, int view)
-    {
-        ref var s = ref S;
-        var have = Math.Min(left, 15);
-        FetchPhysical(gpa, _bytes.AsSpan(0, have));
-        var ops = _builder.Build(_bytes.AsSpan(0, have), s.Mode, true);
-        if (ops.Length == 0 && have < 15)
-        {
-            if (rip + (uint)have > s.CodeLimit || rip + (uint)have < rip)
-            {
-                Raise(Vector.GP, 0);
-                return null;
-            }
-
-            var next = linear + (uint)have;
-            if ((s.Mode & CpuMode.CodeMask) != CpuMode.Code64) next = (uint)next;
-            if (!TryTranslate(next, Access.Fetch, view, out var second, out _)) return null;
-            var more = (int)Math.Min((ulong)(15 - have), s.CodeLimit - rip - (uint)have + 1);
-            if (more <= 0 || more > 15 - have) more = 15 - have;
-            FetchPhysical(second, _bytes.AsSpan(have, more));
-            ops = _builder.Build(_bytes.AsSpan(0, have + more), s.Mode, true);
-        }
-
-        if (ops.Length == 0)
-        {
-            Raise(Vector.GP, 0);
-            return null;
-        }
-
-        *_scratch = new Block { Physical = gpa, Mode = s.Mode, Count = _builder.Count, Bytes = _builder.Bytes, Ops = ops.Length };
-        // SAFETY: the scratch block has room for one instruction and its closing op.
-        ops.CopyTo(new Span<Op>(_scratch + 1, 2));
-        return _scratch;
-    }
-
-    private void FetchPhysical(ulong gpa, Span<byte> bytes)
-    {
-        if (!Partition.Memory.TryRead(gpa, bytes)) ReadPhysicalIo(gpa, bytes);
-    }
-
     /// <summary>Recomputes what is derived from CS, SS, CPL, CR0, CR4, EFER, XCR0, TF, AC and DR7.</summary>
     public void UpdateMode()
     {
@@ -380,7 +277,10 @@ internal sealed unsafe partial class Vcpu
     {
         var shift = _tlb.FlushPage(linear);
         _blocks.ClearJumps();
-        _translator?.Targets.DropPage(linear, shift);
+        if (_translator is not { } translator) return;
+        translator.Targets.DropPage(linear, shift);
+        // The page before may end with an instruction that goes on in this one.
+        translator.Targets.DropPage((linear >> shift << shift) - 1, 12);
     }
 
     private int _view;

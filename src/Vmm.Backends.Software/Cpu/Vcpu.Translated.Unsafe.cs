@@ -104,10 +104,11 @@ internal sealed unsafe partial class Vcpu
         return address;
     }
 
-    // STAC and CLAC in translated code only set the flag.
-    private void FollowAccessFlag()
+    // STAC, CLAC and what changes the privilege level in translated code only write to the state.
+    private void FollowView()
     {
-        if ((S.SystemFlags & Flags.AC) != 0 != (_view == Tlb.SupervisorAc)) UpdateView();
+        var view = S.Cpl == 3 ? Tlb.User : (S.SystemFlags & Flags.AC) != 0 ? Tlb.SupervisorAc : Tlb.Supervisor;
+        if (view != _view) UpdateView();
     }
 
     /// <summary>Translated code needs a page: fills the TLB so that the access is tried again, or has the interpreter do it.</summary>

@@ -75,6 +75,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         if (_translator is { } translator)
         {
             for (var block = _blocks.FirstInPage(gpa); block != null; block = block->PageNext) translator.Drop(block);
+            for (var block = _blocks.FirstAcross(gpa); block != null; block = block->AcrossNext) translator.Drop(block);
         }
 
         _blocks.DropPage(gpa);

@@ -12,6 +12,12 @@ internal unsafe struct Block
     /// <summary>The next block that starts in the same physical page.</summary>
     public Block* PageNext;
 
+    /// <summary>Of an instruction across a page end: the guest-physical address of the second page; else zero.</summary>
+    public ulong Second;
+
+    /// <summary>The next such block with the same second page.</summary>
+    public Block* AcrossNext;
+
     /// <summary>The <see cref="Cpu.CpuMode"/> it was decoded for.</summary>
     public uint Mode;
 

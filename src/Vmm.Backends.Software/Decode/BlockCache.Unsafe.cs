@@ -20,6 +20,7 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly Dictionary<ulong, nint> _pages = [];
+    private readonly Dictionary<ulong, nint> _across = [];
     private readonly List<nint> _chunks = [];
     private readonly nint[] _recent = new nint[RecentSize];
     private readonly nint _stale;
@@ -64,8 +65,11 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>The first block that starts in a physical page, or null.</summary>
     public Block* FirstInPage(ulong gpa) => _pages.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
 
+    /// <summary>The first instruction that lies across the start of a physical page, or null.</summary>
+    public Block* FirstAcross(ulong gpa) => _across.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
+
     /// <summary>Keeps a block. Everything else may be dropped first, so no block may be in use.</summary>
-    public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops)
+    public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops, ulong second = 0)
     {
         var size = sizeof(Block) + ops.Length * sizeof(Op);
         if (_used + size > ChunkSize)
@@ -79,23 +83,21 @@ internal sealed unsafe class BlockCache : IDisposable
         var block = (Block*)(_chunks[^1] + _used);
         _used += (size + 15) & ~15;
         _pages.TryGetValue(gpa >> 12, out var next);
-        *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length };
+        *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
         ops.CopyTo(new Span<Op>(block + 1, ops.Length));
+        if (second != 0) _across[second >> 12] = (nint)block;
         _pages[gpa >> 12] = (nint)block;
         Recent(gpa) = _blocks[Key(gpa, mode)] = (nint)block;
         return block;
     }
 
-    /// <summary>Makes all blocks that start in a physical page stale.</summary>
+    /// <summary>Makes all blocks with bytes in a physical page stale.</summary>
     public void DropPage(ulong gpa)
     {
-        if (!_pages.Remove(gpa >> 12, out var first)) return;
-        for (var block = (Block*)first; block != null; block = block->PageNext)
-        {
-            _blocks.Remove(Key(block->Physical, block->Mode));
-            if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
-            foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
-        }
+        for (var block = FirstInPage(gpa); block != null; block = block->PageNext) Drop(block);
+        for (var block = FirstAcross(gpa); block != null; block = block->AcrossNext) Drop(block);
+        _pages.Remove(gpa >> 12);
+        _across.Remove(gpa >> 12);
     }
 
     /// <summary>Forgets which linear addresses lead where.</summary>
@@ -120,6 +122,7 @@ internal sealed unsafe class BlockCache : IDisposable
         Array.Clear(_recent);
         _blocks.Clear();
         _pages.Clear();
+        _across.Clear();
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
         _used = ChunkSize;
@@ -131,6 +134,15 @@ internal sealed unsafe class BlockCache : IDisposable
         Clear();
         NativeMemory.AlignedFree(_jumps);
         _jumps = null;
+    }
+
+    // A block of two pages is dropped with either, and another may be in its place when the other page goes.
+    private void Drop(Block* block)
+    {
+        var key = Key(block->Physical, block->Mode);
+        if (_blocks.TryGetValue(key, out var kept) && kept == (nint)block) _blocks.Remove(key);
+        if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
+        foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
     }
 
     private ref nint Recent(ulong gpa) => ref _recent[(gpa ^ gpa >> 13) & (RecentSize - 1)];

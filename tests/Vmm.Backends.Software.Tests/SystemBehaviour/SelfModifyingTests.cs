@@ -31,6 +31,41 @@ public abstract class SelfModifyingTests<TEngine> where TEngine : IEngine
         Assert.Equal(1UL + 0x301 + 0x302, guest[1]);
     }
 
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void InstructionAcrossAPageEnd_OfAPageThatMoves_IsTheOneMappedNow(bool jump)
+    {
+        // The second page is by turns one of two, is gone once, and is written to at last. The first page stays.
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            var loop = a.CreateLabel();
+            a.mov(rsi, jump ? 0x70FE0 : 0x70FFE);
+            a.mov(rbx, SystemGuest.Entry(0x71000));
+            a.Label(ref loop);
+            a.call(rsi);
+            a.add(edx, eax);
+            a.xor(__qword_ptr[rbx], 0x72000 ^ 0x73000);
+            a.invlpg(__[0x71800]);
+            a.dec(ebp);
+            a.jne(loop);
+            a.inc(__byte_ptr[0x72000]);
+            a.call(rsi);
+            a.add(edx, eax);
+            a.mov(__qword_ptr[rbx], 0);
+            a.invlpg(__[0x71000]);
+            a.call(rsi);
+        });
+        guest.Place(0x70FFE, 64, (a, _) => { a.mov(eax, 1); a.ret(); });
+        if (jump) guest.Place(0x70FE0, 64, (a, _) => { for (var i = 0; i < 26; i++) a.nop(); a.jmp(0x70FFE); });
+        if (jump) guest.Bytes(0x70FFE, 0xB8, 1);
+        guest.Bytes(0x72000, 0, 0, 0, 0xC3);
+        guest.Bytes(0x73000, 1, 0, 0, 0xC3);
+        guest.SetPage(0x71000, 0x72007);
+        (guest[5], guest[2]) = (40, 0);
+        Assert.Equal(new Trap(14, 16, 0x70FFE), guest.RunToTrap());
+        Assert.Equal((20UL * 0x102 + 0x101, 0x71000UL), (guest[2], guest.State.Cr2));
+    }
+
     [Fact]
     public void RepeatedStore_AheadInTheSameBlock_IsExecuted()
     {

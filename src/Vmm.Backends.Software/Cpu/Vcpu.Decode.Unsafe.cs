@@ -1,0 +1,165 @@
+using System.Runtime.CompilerServices;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
+using Vmm.Core.Memory;
+
+namespace Vmm.Backends.Software.Cpu;
+
+/// <summary>Finding blocks, and decoding what is not there yet.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
+    private ref Op FindBlock()
+    {
+        ref var s = ref S;
+        var rip = s.Rip;
+        if (rip > s.CodeLimit)
+        {
+            Raise(Vector.GP, 0);
+            return ref Leave();
+        }
+
+        var linear = rip + s.Seg[1].Base;
+        var mode64 = (s.Mode & CpuMode.CodeMask) == CpuMode.Code64;
+        if (!mode64) linear = (uint)linear;
+        var user = s.Cpl == 3;
+        var view = user ? Tlb.User : Tlb.Supervisor;
+        if (!_tlb.TryFetch(user, linear, out var gpa, out _fetchGlobal))
+        {
+            if (!TryTranslate(linear, Access.Fetch, view, out gpa, out _fetchGlobal)) return ref Leave();
+            _tlb.FillFetch(user, linear, gpa, _fetchGlobal);
+        }
+
+        var block = _blocks.Find(gpa, s.Mode);
+        if (block != null && block->Second != 0)
+        {
+            if (!TryFetchNext(linear, view, out var second)) return ref Leave();
+            if (second != block->Second) block = null;
+        }
+
+        if (block == null || rip + (uint)block->Bytes - 1 > s.CodeLimit)
+        {
+            block = Decode(rip, linear, gpa, view);
+            if (block == null) return ref Leave();
+        }
+
+        if (block != _scratch && block->Second == 0 && !Translates)
+        {
+            var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
+            _blocks.AddJump(key, block);
+        }
+
+        s.Gpr[17] = rip;
+        s.Budget -= block->Count;
+        _current = block;
+        return ref BlockCache.First(block);
+    }
+
+    private readonly Block* _scratch;
+
+    private Block* Decode(ulong rip, ulong linear, ulong gpa, int view)
+    {
+        ref var s = ref S;
+        var left = 4096 - (int)(linear & 0xFFF);
+        if (s.CodeLimit - rip < (uint)left) left = (int)(s.CodeLimit - rip) + 1;
+        var region = Partition.Memory.Find(gpa);
+        if (region is not null)
+        {
+            // Mark first, read afterwards: a write from now on drops what is decoded.
+            Watch(region, gpa);
+            // SAFETY: left does not pass the end of the page, which is inside the region.
+            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (gpa - region.Start), left);
+            var ops = _builder.Build(code, s.Mode, false);
+            if (ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops);
+        }
+
+        return DecodeAcross(rip, linear, gpa, left, view);
+    }
+
+    // One instruction that lies across a page end, or in I/O memory, where it is fetched byte by byte and never kept.
+    private Block* DecodeAcross(ulong rip, ulong linear, ulong gpa, int left, int view)
+    {
+        ref var s = ref S;
+        var have = Math.Min(left, 15);
+        FetchPhysical(gpa, _bytes.AsSpan(0, have));
+        var ops = _builder.Build(_bytes.AsSpan(0, have), s.Mode, true);
+        if (ops.Length == 0 && have < 15)
+        {
+            if (rip + (uint)have > s.CodeLimit || rip + (uint)have < rip)
+            {
+                Raise(Vector.GP, 0);
+                return null;
+            }
+
+            if (!TryFetchNext(linear, view, out var second)) return null;
+            var more = (int)Math.Min((ulong)(15 - have), s.CodeLimit - rip - (uint)have + 1);
+            if (more <= 0 || more > 15 - have) more = 15 - have;
+            var kept = (linear + (uint)have & 0xFFF) == 0 && second != 0 && _blocks.Find(gpa, s.Mode) == null && TryWatch(gpa, second);
+            if (kept) FetchPhysical(gpa, _bytes.AsSpan(0, have));
+            FetchPhysical(second, _bytes.AsSpan(have, more));
+            ops = _builder.Build(_bytes.AsSpan(0, have + more), s.Mode, true);
+            if (kept && ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops, second);
+        }
+
+        if (ops.Length == 0)
+        {
+            Raise(Vector.GP, 0);
+            return null;
+        }
+
+        *_scratch = new Block { Physical = gpa, Mode = s.Mode, Count = _builder.Count, Bytes = _builder.Bytes, Ops = ops.Length };
+        // SAFETY: the scratch block has room for one instruction and its closing op.
+        ops.CopyTo(new Span<Op>(_scratch + 1, 2));
+        return _scratch;
+    }
+
+    // The page behind, which must be there before an instruction across its start is run.
+    private bool TryFetchNext(ulong linear, int view, out ulong gpa)
+    {
+        var next = (linear & ~0xFFFUL) + 4096;
+        if (!Code64) next = (uint)next;
+        if (!_tlb.TryFetch(S.Cpl == 3, next, out gpa, out var global))
+        {
+            if (!TryTranslate(next, Access.Fetch, view, out gpa, out global)) return false;
+            _tlb.FillFetch(S.Cpl == 3, next, gpa, global);
+        }
+
+        // Such an instruction is global if both of its pages are.
+        _fetchGlobal &= global;
+        return true;
+    }
+
+    // Mark first, read afterwards: a write from now on drops what is decoded. The first page may have lost its mark while others were waited for.
+    private bool TryWatch(ulong gpa, ulong second)
+    {
+        if (Partition.Memory.Find(gpa) is not { } region || Partition.Memory.Find(second) is not { } other) return false;
+        Watch(other, second);
+        return IsWatched(region, gpa);
+    }
+
+    private void Watch(MemoryRegion region, ulong gpa)
+    {
+        if (!IsWatched(region, gpa)) Partition.WatchCode(this, region, gpa & ~0xFFFUL);
+    }
+
+    private static bool IsWatched(MemoryRegion region, ulong gpa) => (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0;
+
+    // The guest code of a block.
+    private ReadOnlySpan<byte> Code(Block* block)
+    {
+        var region = Partition.Memory.Find(block->Physical);
+        if (region is null) return default;
+        // SAFETY: a block lies in one page of the region it was decoded from, unless it has a second one.
+        if (block->Second == 0) return new ReadOnlySpan<byte>((byte*)region.HostAddress + (block->Physical - region.Start), block->Bytes);
+        var bytes = _bytes.AsSpan(0, block->Bytes);
+        var have = Math.Min(4096 - (int)(block->Physical & 0xFFF), bytes.Length);
+        FetchPhysical(block->Physical, bytes[..have]);
+        FetchPhysical(block->Second, bytes[have..]);
+        return bytes;
+    }
+
+    private void FetchPhysical(ulong gpa, Span<byte> bytes)
+    {
+        if (!Partition.Memory.TryRead(gpa, bytes)) ReadPhysicalIo(gpa, bytes);
+    }
+}
