@@ -134,6 +134,12 @@ internal struct TranslatorState
     /// <summary>Not zero if IRET has to look after NMIs.</summary>
     public int NmiHeld;
 
+    /// <summary>The bits of an address within its page.</summary>
+    public ulong OffsetMask;
+
+    /// <summary>What to add to linear addresses of groups of accesses that were checked together.</summary>
+    public AddendFile GroupAddends;
+
     /// <summary>Zero if no interrupt waits for IF to be set. Written by any thread.</summary>
     public int HeldBack;
 
@@ -170,6 +176,13 @@ internal struct ReturnRecord
 /// <summary>18 slots of 8 bytes; see <see cref="CpuState.Gpr"/>.</summary>
 [InlineArray(18)]
 internal struct GprFile
+{
+    private ulong _first;
+}
+
+/// <summary>See <see cref="TranslatorState.GroupAddends"/>.</summary>
+[InlineArray(Translate.AccessPlan.Slots)]
+internal struct AddendFile
 {
     private ulong _first;
 }

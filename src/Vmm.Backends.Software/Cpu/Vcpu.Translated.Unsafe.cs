@@ -37,7 +37,7 @@ internal sealed unsafe partial class Vcpu
                 link = -1;
             }
 
-            var code = link >= 0 ? translator.TryLink(link, _blocks) : 0;
+            var code = link >= 0 ? translator.TryLink(link) : 0;
             link = -1;
             if (code == 0) code = translator.Targets.Find(_view, s.Rip);
             if (code == 0)
@@ -118,11 +118,19 @@ internal sealed unsafe partial class Vcpu
         {
             ref var s = ref S;
             ref var site = ref _translator!.Sites[(int)s.Translator.Site];
-            var linear = s.Translator.Linear;
+            if (site.Crosses)
+            {
+                var rest = _translator.TrySplit((int)s.Translator.Site, Code(site.Translation.Block));
+                s.Translator.Return = (ulong)rest;
+                return rest == 0 ? ExitKind.Interpret : 0;
+            }
+
+            var linear = s.Translator.Linear + (ulong)site.Offset;
             if ((linear & site.Alignment) != 0 || (linear & 0xFFF) + site.Size > 4096) return ExitKind.Interpret;
             var access = site.Write ? Access.Write : Access.Read;
             _current = site.Translation.Block;
             var view = site.Translation.View;
+            var served = _served;
             if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
                 // The interpreter meets the same fault, with the instruction at hand.
@@ -133,7 +141,8 @@ internal sealed unsafe partial class Vcpu
             // A write into code drops that code: the interpreter does it together with the write.
             if (site.Write && Partition.Memory.Find(gpa) is { } region && (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) return ExitKind.Interpret;
             if (HostPage(gpa, linear, access, view, global) == null || site.Translation.Dropped) return ExitKind.Interpret;
-            return 0;
+            // What was checked before counts no more if another processor took write permissions meanwhile.
+            return served == _served ? 0 : ExitKind.Interpret;
         }
         catch (Exception e)
         {

@@ -35,7 +35,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll());
         _builder = new BlockBuilder(model);
-        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
+        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, _blocks, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
         _counts = _translator is null || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;

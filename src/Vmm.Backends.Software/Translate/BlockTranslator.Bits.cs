@@ -16,13 +16,13 @@ internal sealed unsafe partial class BlockTranslator
         var (sign, word, bit) = size == 8 ? (StateLayout.Sign64, StateLayout.Word64, StateLayout.Bit64) : (StateLayout.Sign32, StateLayout.Word32, StateLayout.Bit32);
         _e.Extract(Rcx, Resident(Number(register), Rcx), sign);
         EmitInterpretUnlessZero();
-        EmitAddress(instruction);
+        EmitAddress(instruction, Segment(instruction));
         _e.Extract(Rcx, Resident(Number(register), Rcx), word);
         _e.Lea(Linear, Linear, Rcx, size, 0);
-        EmitCheck(size, instruction.Mnemonic != Mnemonic.Bt);
+        EmitLinear(size, instruction.Mnemonic != Mnemonic.Bt);
         _e.Extract(Rcx, Resident(Number(register), Rcx), bit);
         instruction.Op1Register = Sized(Rcx, register);
-        Redirect(ref instruction, Register.R14, Register.R15);
+        Redirect(ref instruction, Register.R14, Register.R15, 0);
         return _e.TryEncode(instruction);
     }
 
@@ -30,8 +30,8 @@ internal sealed unsafe partial class BlockTranslator
     private bool TryEmitWideExchange(in Instruction instruction)
     {
         if (instruction.HasLockPrefix && !_single) return false;
-        EmitAddress(instruction);
-        EmitCheck(16, true, 16);
+        EmitAddress(instruction, Segment(instruction));
+        EmitLinear(16, true, 16);
         _e.Move(Rcx, HostOf(Rcx));
         _e.Bytes([0x4B, 0x0F, 0xC7, 0x0C, 0x3E]); // cmpxchg16b [r14 + r15]
         return true;

@@ -11,10 +11,10 @@ internal sealed unsafe partial class BlockTranslator
         switch (instruction.Code)
         {
             case Code.Jmp_rel8_64 or Code.Jmp_rel32_64 when IsCanonical(instruction.NearBranchTarget):
-                EmitLink(instruction.NearBranchTarget);
+                EmitNext(instruction.NearBranchTarget);
                 return false;
             case Code.Call_rel32_64 when IsCanonical(instruction.NearBranchTarget):
-                EmitPushCheck();
+                EmitStack(-8, true);
                 EmitStoreFoundConstant(_next);
                 _e.Lea(s_stack, s_stack, -1, 1, -8);
                 EmitLink(instruction.NearBranchTarget);
@@ -28,14 +28,13 @@ internal sealed unsafe partial class BlockTranslator
                 EmitTarget(instruction);
                 EmitFindTarget();
                 _e.Store(StateLayout.Scratch0, R15);
-                EmitPushCheck();
+                EmitStack(-8, true, instruction.Op0Kind == OpKind.Memory ? 1 : 0);
                 EmitStoreFoundConstant(_next);
                 _e.Lea(s_stack, s_stack, -1, 1, -8);
                 _e.JumpPlace(StateLayout.Scratch0);
                 return false;
             case Code.Retnq or Code.Retnq_imm16:
-                _e.Move(Linear, s_stack);
-                EmitCheck(8, false);
+                EmitStack(0, false);
                 EmitLoadFound(Linear);
                 EmitFindTarget();
                 _e.Lea(s_stack, s_stack, -1, 1, 8 + (instruction.Code == Code.Retnq ? 0 : instruction.Immediate16));
@@ -60,14 +59,16 @@ internal sealed unsafe partial class BlockTranslator
         if (SamePage(target))
         {
             AddExit(taken, target, linked: true);
-            EmitLink(_next);
         }
         else
         {
-            EmitLink(_next);
+            _e.Switch();
             _e.Land(taken);
             EmitLink(target);
+            _e.Switch();
         }
+
+        EmitNext(_next);
     }
 
     /// <summary>
@@ -75,6 +76,12 @@ internal sealed unsafe partial class BlockTranslator
     /// once the target is translated; elsewhere through the target cache, whose entry says that the page is still mapped so.
     /// </summary>
     private void EmitLink(ulong target) => EmitLink(target, _t.View);
+
+    // The block that goes on at an address follows, if there is one.
+    private void EmitNext(ulong target)
+    {
+        if (_part + 1 == _parts) EmitLink(target);
+    }
 
     private void EmitLink(ulong target, int view)
     {
@@ -84,6 +91,12 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
+        EmitLookup(target, view);
+    }
+
+    // By the cache of targets.
+    private void EmitLookup(ulong target, int view)
+    {
         var place = TargetCache.KeyOffset(view, TargetCache.Slot(target));
         _e.Load(R15, place);
         if ((ulong)(int)target == target)
@@ -115,8 +128,7 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
-        EmitAddress(instruction);
-        EmitCheck(8, false);
+        EmitOperand(instruction, 8, false);
         EmitLoadFound(Linear);
     }
 

@@ -49,25 +49,38 @@ internal sealed unsafe partial class BlockTranslator
             if (access is not (OpAccess.Read or OpAccess.CondRead)) writes |= 1 << guest;
         }
 
+        if (!memory && wanted > 0 && TryUsePlace(instruction, writes, highByte || byCount)) return true;
         if (highByte && (wanted > (_standIn[Rcx] == -2 ? 1 : 0) || (memory && wanted > 0))) return false;
-        if (wanted + (memory ? 1 : 0) + (byCount ? 1 : 0) > 3) return false;
-        if (memory) EmitOperand(instruction, info.GetOpAccess(MemoryOperand(instruction)));
-        var folded = memory && (wanted + (byCount ? 1 : 0) > 1 || highByte);
-        if (folded) _e.Lea(highByte ? Rcx : Linear, Linear, Addend, 1, 0);
+        var (first, index) = (Register.None, Register.R15);
+        if (memory)
+        {
+            EmitOperand(instruction, info.GetOpAccess(MemoryOperand(instruction)));
+            first = _base < 0 ? Register.None : Register.RAX + _base;
+        }
 
-        Span<int> free = byCount ? [R15, R14] : [Rcx, R15, R14];
-        var next = memory && byCount && !folded ? 2 : 0;
-        if (wanted > 0 && next == 2) return false;
+        // RCX, R14 and R15 are there to stand in, less what the operand, or a shift, takes of them.
+        var free = (byCount ? 0 : 1 << Rcx) | (memory && _base == Linear ? 0 : 1 << Linear) | (memory ? 0 : 1 << Addend);
+        if (memory && (wanted > System.Numerics.BitOperations.PopCount((uint)free) || highByte))
+        {
+            var to = highByte ? Rcx : Linear;
+            _e.Lea(to, _base < 0 ? Addend : _base, _base < 0 ? -1 : Addend, 1, _displacement);
+            (_displacement, first, index) = (0, Register.RAX + to, Register.None);
+            free = (byCount ? 0 : 1 << Rcx) | 1 << Addend;
+        }
+
+        if (wanted > System.Numerics.BitOperations.PopCount((uint)free)) return false;
         for (var guest = 0; guest < 16; guest++)
         {
             if (_standIn[guest] != -2) continue;
-            _standIn[guest] = free[next++];
+            _standIn[guest] = System.Numerics.BitOperations.TrailingZeroCount(free);
+            free &= free - 1;
+            if (_standIn[guest] == Addend) _e.AddendLost = true;
             if ((reads & 1 << guest) != 0) LoadGuest(_standIn[guest], guest);
         }
 
         if (byCount) _e.Move(Rcx, HostOf(Rcx));
         Rename(ref instruction, byCount);
-        if (memory) Redirect(ref instruction, highByte ? Register.RCX : Register.R14, folded ? Register.None : Register.R15);
+        if (memory) Redirect(ref instruction, first, index, _displacement);
         if (!_e.TryEncode(instruction)) return false;
         for (var guest = 0; guest < 16; guest++)
         {
@@ -77,16 +90,70 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
+    // A guest register that lives in the state is a memory operand there, where the instruction has such a form and names no other.
+    private bool TryUsePlace(in Instruction original, int writes, bool special)
+    {
+        if (special || _kinds[_first + _index] != RelocatableKind.Integer || original.HasLockPrefix
+            || original.Mnemonic is Mnemonic.Xchg or Mnemonic.Cmpxchg or Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc) return false;
+        var instruction = original;
+        var place = -1;
+        for (var i = 0; i < original.OpCount; i++)
+        {
+            if (original.GetOpKind(i) != OpKind.Register) continue;
+            var register = original.GetOpRegister(i);
+            if (Number(register) < 0) continue;
+            if (HostOf(Number(register)) >= 0)
+            {
+                instruction.SetOpRegister(i, Sized(HostOf(Number(register)), register));
+                continue;
+            }
+
+            if (place >= 0) return false;
+            place = i;
+        }
+
+        if (!TakesMemory(instruction.Code, place))
+        {
+            var other = OtherDirection(instruction.Code);
+            if (other == Code.INVALID || !TakesMemory(other, place)) return false;
+            instruction.Code = other;
+        }
+
+        var guest = Number(original.GetOpRegister(place));
+        instruction.SetOpKind(place, OpKind.Memory);
+        Redirect(ref instruction, Register.RSP, Register.None, Place(guest));
+        if (!_e.TryEncode(instruction)) return false;
+        // A result of 32 bits clears the upper half.
+        if ((writes & 1 << guest) != 0 && original.GetOpRegister(place).GetSize() == 4) _e.StoreConstant32(Place(guest) + 4, 0);
+        return true;
+    }
+
+    private static bool TakesMemory(Code code, int operand) =>
+        code.ToOpCode().GetOpKind(operand) is OpCodeOperandKind.r8_or_mem or OpCodeOperandKind.r16_or_mem or OpCodeOperandKind.r32_or_mem or OpCodeOperandKind.r64_or_mem;
+
+    // The same operation with its first operand in the other field of the encoding.
+    private static Code OtherDirection(Code code) => code switch
+    {
+        Code.Add_rm64_r64 => Code.Add_r64_rm64, Code.Add_r64_rm64 => Code.Add_rm64_r64, Code.Add_rm32_r32 => Code.Add_r32_rm32, Code.Add_r32_rm32 => Code.Add_rm32_r32,
+        Code.Or_rm64_r64 => Code.Or_r64_rm64, Code.Or_r64_rm64 => Code.Or_rm64_r64, Code.Or_rm32_r32 => Code.Or_r32_rm32, Code.Or_r32_rm32 => Code.Or_rm32_r32,
+        Code.Adc_rm64_r64 => Code.Adc_r64_rm64, Code.Adc_r64_rm64 => Code.Adc_rm64_r64, Code.Adc_rm32_r32 => Code.Adc_r32_rm32, Code.Adc_r32_rm32 => Code.Adc_rm32_r32,
+        Code.Sbb_rm64_r64 => Code.Sbb_r64_rm64, Code.Sbb_r64_rm64 => Code.Sbb_rm64_r64, Code.Sbb_rm32_r32 => Code.Sbb_r32_rm32, Code.Sbb_r32_rm32 => Code.Sbb_rm32_r32,
+        Code.And_rm64_r64 => Code.And_r64_rm64, Code.And_r64_rm64 => Code.And_rm64_r64, Code.And_rm32_r32 => Code.And_r32_rm32, Code.And_r32_rm32 => Code.And_rm32_r32,
+        Code.Sub_rm64_r64 => Code.Sub_r64_rm64, Code.Sub_r64_rm64 => Code.Sub_rm64_r64, Code.Sub_rm32_r32 => Code.Sub_r32_rm32, Code.Sub_r32_rm32 => Code.Sub_rm32_r32,
+        Code.Xor_rm64_r64 => Code.Xor_r64_rm64, Code.Xor_r64_rm64 => Code.Xor_rm64_r64, Code.Xor_rm32_r32 => Code.Xor_r32_rm32, Code.Xor_r32_rm32 => Code.Xor_rm32_r32,
+        Code.Cmp_rm64_r64 => Code.Cmp_r64_rm64, Code.Cmp_r64_rm64 => Code.Cmp_rm64_r64, Code.Cmp_rm32_r32 => Code.Cmp_r32_rm32, Code.Cmp_r32_rm32 => Code.Cmp_rm32_r32,
+        Code.Mov_rm64_r64 => Code.Mov_r64_rm64, Code.Mov_r64_rm64 => Code.Mov_rm64_r64, Code.Mov_rm32_r32 => Code.Mov_r32_rm32, Code.Mov_r32_rm32 => Code.Mov_rm32_r32,
+        _ => Code.INVALID,
+    };
+
     // With RDX zero and a divisor that is not, DIV cannot fault; else the interpreter goes on from here.
     private void EmitDivide(in Instruction instruction)
     {
         var wide = instruction.Code == Code.Div_rm64;
         if (instruction.Op0Kind == OpKind.Memory)
         {
-            EmitAddress(instruction);
-            EmitCheck(wide ? 8 : 4, false);
-            if (wide) EmitLoadFound(Linear);
-            else _e.Bytes([0x47, 0x8B, 0x34, 0x3E]); // mov r14d, [r14 + r15]
+            EmitOperand(instruction, wide ? 8 : 4, false);
+            EmitFound(0x8B, Linear, wide);
         }
         else
         {
@@ -112,8 +179,7 @@ internal sealed unsafe partial class BlockTranslator
         var write = access is not (OpAccess.Read or OpAccess.CondRead);
         var size = instruction.MemorySize.GetSize();
         var alignment = instruction.HasLockPrefix ? 1 : Relocatable.Alignment(instruction);
-        EmitAddress(instruction);
-        EmitCheck(size, write, alignment);
+        EmitOperand(instruction, size, write, alignment);
     }
 
     private static int MemoryOperand(in Instruction instruction)
@@ -139,13 +205,14 @@ internal sealed unsafe partial class BlockTranslator
         }
     }
 
-    private static void Redirect(ref Instruction instruction, Register first, Register index)
+    private static void Redirect(ref Instruction instruction, Register first, Register index, int displacement)
     {
+        if (first == Register.None) (first, index) = (index, Register.None);
         instruction.MemoryBase = first;
         instruction.MemoryIndex = index;
         instruction.MemoryIndexScale = 1;
-        instruction.MemoryDisplacement64 = 0;
-        instruction.MemoryDisplSize = 0;
+        instruction.MemoryDisplacement64 = (ulong)displacement;
+        instruction.MemoryDisplSize = displacement == 0 ? 0 : displacement is >= -128 and <= 127 ? 1 : 8;
         instruction.SegmentPrefix = Register.None;
     }
 

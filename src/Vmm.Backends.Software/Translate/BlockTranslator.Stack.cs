@@ -13,36 +13,33 @@ internal sealed unsafe partial class BlockTranslator
         switch (instruction.Code)
         {
             case Code.Push_r64:
-                EmitPushCheck();
+                EmitStack(-8, true);
                 EmitStoreFound(Resident(Number(instruction.Op0Register), Rcx));
                 break;
             case Code.Pushq_imm8 or Code.Pushq_imm32:
-                EmitPushCheck();
+                EmitStack(-8, true);
                 EmitStoreFoundConstant(instruction.GetImmediate(0));
                 break;
             case Code.Push_rm64 when instruction.Op0Kind == OpKind.Memory:
-                EmitAddress(instruction);
-                EmitCheck(8, false);
+                EmitOperand(instruction, 8, false);
                 EmitLoadFound(Rcx);
                 _e.Store(StateLayout.Scratch0, Rcx);
-                EmitPushCheck();
+                EmitStack(-8, true, 1);
                 _e.Load(Rcx, StateLayout.Scratch0);
                 EmitStoreFound(Rcx);
                 break;
             case Code.Pop_r64:
-                _e.Move(Linear, s_stack);
-                EmitCheck(8, false);
-                _e.Lea(s_stack, s_stack, -1, 1, 8);
+                EmitStack(0, false);
                 EmitPopInto(Number(instruction.Op0Register));
                 return true;
             case Code.Leaveq:
-                _e.Move(Linear, HostOf(Rbp));
-                EmitCheck(8, false);
+                EmitCheck(HostOf(Rbp), 0, 0, 8, false);
                 _e.Lea(s_stack, HostOf(Rbp), -1, 1, 8);
                 EmitLoadFound(HostOf(Rbp));
                 return true;
             case Code.Lea_r64_m or Code.Lea_r32_m:
-                return TryEmitLea(instruction);
+                EmitLea(instruction);
+                return true;
             default:
                 return false;
         }
@@ -51,28 +48,34 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
-    private void EmitPushCheck()
-    {
-        _e.Lea(Linear, s_stack, -1, 1, -8);
-        EmitCheck(8, true);
-    }
-
     private void EmitPopInto(int guest)
     {
         var host = HostOf(guest);
         EmitLoadFound(host < 0 ? Rcx : host);
+        if (host != s_stack) _e.Lea(s_stack, s_stack, -1, 1, 8);
         if (host < 0) _e.Store(Place(guest), Rcx);
     }
 
-    private bool TryEmitLea(in Instruction instruction)
+    private void EmitLea(in Instruction instruction)
     {
-        EmitAddress(instruction, segments: false);
         var guest = Number(instruction.Op0Register);
         var host = HostOf(guest);
-        // A 32-bit result clears the upper half: an address of 32 bits has done so, a wide one is cut by the move.
-        if (instruction.Op0Register.GetSize() == 4) _e.Lea(Linear, Linear, -1, 1, 0, wide: false);
+        var to = host < 0 ? Linear : host;
+        var wide = instruction.Op0Register.GetSize() == 8;
+        if (instruction.MemoryBase is Register.RIP or Register.EIP || (instruction.MemoryBase == Register.None && instruction.MemoryIndex == Register.None))
+        {
+            EmitAddress(instruction, -1);
+            // A 32-bit result clears the upper half.
+            _e.Lea(to, Linear, -1, 1, 0, wide);
+        }
+        else
+        {
+            // An address of 32 bits is cut as a result of 32 bits is.
+            var b = Resident(Number(instruction.MemoryBase), R14);
+            var i = Resident(Number(instruction.MemoryIndex), R15);
+            _e.Lea(to, b, i, instruction.MemoryIndexScale, (int)instruction.MemoryDisplacement64, wide && IsWide(instruction));
+        }
+
         if (host < 0) _e.Store(Place(guest), Linear);
-        else _e.Move(host, Linear);
-        return true;
     }
 }

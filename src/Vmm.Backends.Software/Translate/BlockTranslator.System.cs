@@ -152,7 +152,7 @@ internal sealed unsafe partial class BlockTranslator
         EmitReadFlags();
         _e.Lea(Rcx, Rcx, R15, 1, 0);
         _e.Store(StateLayout.Scratch0, Rcx);
-        EmitPushCheck();
+        EmitStack(-8, true);
         _e.Load(Rcx, StateLayout.Scratch0);
         EmitStoreFound(Rcx);
         _e.Lea(s_stack, s_stack, -1, 1, -8);

@@ -66,7 +66,7 @@ internal sealed unsafe partial class BlockTranslator
 
         // RIP, CS, flags, RSP and SS lie in one page; where, is kept.
         _e.Move(Linear, s_stack);
-        EmitCheck(40, false);
+        EmitLinear(40, false);
         _e.Lea(R14, R14, R15, 1, 0);
         _e.Store(StateLayout.Scratch0, R14);
         _e.Bytes([0x41, 0x8B, 0x4E, 0x10]); // mov ecx, [r14 + 16]
@@ -129,7 +129,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitDescriptor(int address, int negated)
     {
         _e.Load(Linear, address);
-        EmitCheck(8, false);
+        EmitLinear(8, false);
         EmitLoadFound(Rcx);
         EmitAdd(negated);
         EmitInterpretUnlessZero();

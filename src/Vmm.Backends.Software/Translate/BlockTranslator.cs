@@ -12,8 +12,15 @@ namespace Vmm.Backends.Software.Translate;
 /// </summary>
 internal sealed unsafe partial class BlockTranslator
 {
-    /// <summary>More bytes than any block needs.</summary>
-    public const int LargestBlock = 64 << 10;
+    /// <summary>More bytes than what is translated at once needs, in either region.</summary>
+    public const int LargestBlock = 128 << 10;
+
+    // Blocks that are translated as one.
+    private const int MaximumParts = 4;
+    private const int MaximumInstructions = MaximumParts * BlockBuilder.MaximumCount;
+
+    // Runs in the interpreter that make a block worth to be translated with the one before it.
+    private const int Warm = 4;
 
     private readonly Emitter _e;
     private readonly Stubs _stubs;
@@ -24,13 +31,18 @@ internal sealed unsafe partial class BlockTranslator
     private readonly InstructionInfoFactory _information = new();
     private readonly bool _counted;
     private readonly bool _single;
-    private readonly Instruction[] _instructions = new Instruction[BlockBuilder.MaximumCount];
-    private readonly RelocatableKind[] _kinds = new RelocatableKind[BlockBuilder.MaximumCount + 1];
-    private readonly List<(int Operand, int Site, int Retry)> _misses = [];
+    private readonly Instruction[] _instructions = new Instruction[MaximumInstructions];
+    private readonly RelocatableKind[] _kinds = new RelocatableKind[MaximumInstructions];
+    private readonly AccessPlan _plan = new(MaximumInstructions);
+    private readonly Translation[] _translations = new Translation[MaximumParts];
+    private readonly List<Miss> _misses = [];
     private readonly List<(int Operand, int Site, int Stub)> _exits = [];
     private Translation _t = null!;
     private uint _mode;
-    private int _index;
+    private bool _grouped;
+
+    // How many blocks there are, the number of the current one, its first instruction among all, and the instruction in it.
+    private int _parts, _part, _first, _index;
     private ulong _next;
 
     /// <param name="memory">Where code goes.</param>
@@ -45,69 +57,155 @@ internal sealed unsafe partial class BlockTranslator
         _decoder = Decoder.Create(64, _source, DecoderOptions.ForceReservedNop);
     }
 
-    /// <summary>Translates a block.</summary>
+    /// <summary>Translates a block, and those that follow it when branches are not taken, if they are warm.</summary>
     /// <param name="block">The block, decoded for 64-bit mode.</param>
     /// <param name="rip">Its linear address.</param>
     /// <param name="view">The TLB set of its privilege.</param>
-    /// <param name="code">Its bytes.</param>
-    /// <returns>Null if the bytes are no longer those that were decoded.</returns>
-    public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
+    /// <param name="code">Its bytes and what is behind them in their page.</param>
+    /// <param name="blocks">All blocks.</param>
+    /// <returns>The blocks' translations, of which only the first can be entered. Empty if the bytes are no longer those that were decoded.</returns>
+    public ReadOnlySpan<Translation> Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code, BlockCache blocks)
     {
-        _misses.Clear();
-        _exits.Clear();
-        _t = new Translation { Rip = rip, Block = block, View = view };
-        _mode = block->Mode;
-        _source.Set(code);
-        _decoder.IP = rip;
-        var (vectors, x87) = Decode(block->Count);
-        EmitPrologue(vectors, x87);
-        var open = true;
-        for (_index = 0; _index < block->Count; _index++)
+        Begin(block->Mode);
+        _grouped = true;
+        _plan.Begin();
+        var (start, first) = (rip, 0);
+        var (vectors, x87) = (false, false);
+        for (_parts = 0; ;)
         {
-            ref var instruction = ref _instructions[_index];
-            // SAFETY: the block has Count ops, and one closing op behind them.
-            ref var op = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), _index);
-            if (op.Handler != ControlOps.Undefined && (instruction.Length != op.Length || instruction.IP - rip != op.Offset)) return null;
-            _next = instruction.NextIP;
-            open = TryEmit(ref instruction, ref op);
-            if (!open) break;
+            _translations[_parts++] = new Translation { Rip = rip, Block = block, View = view };
+            if (code.IsEmpty || !TryDecode(block, rip, code[(int)(rip - start)..], first)) return default;
+            if (Wants(RelocatableKind.Vector, first, block->Count, ref vectors) | Wants(RelocatableKind.X87, first, block->Count, ref x87)) _plan.LoseAddend();
+            for (var i = first; i < first + block->Count; i++) _plan.Add(i, _instructions[i], _kinds[i]);
+            first += block->Count;
+            if (_parts == MaximumParts || Follow(first - 1, block, rip, blocks, out rip) is var next && next == null) break;
+            block = next;
         }
 
-        if (open)
+        _plan.End();
+        (vectors, x87) = (false, false);
+        for (_part = _first = 0; _part < _parts; _part++)
         {
-            ref var closing = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), block->Count);
-            if (closing.Handler == ControlOps.ShadowEnd) EmitInterpret();
-            else EmitLink(_next);
+            _t = _translations[_part];
+            EmitStart(ref vectors, ref x87);
+            EmitBody(0);
+            _first += _t.Block->Count;
         }
 
         EmitMisses();
-        return _t;
+        return _translations.AsSpan(0, _parts);
     }
 
-    // All instructions, and whether any will be done by the host's vector or x87 unit.
-    private (bool Vectors, bool X87) Decode(int count)
+    /// <summary>The same block from one of its instructions on, with each access checked by itself: for groups that lie across a page end.</summary>
+    /// <returns>Where it is; zero if the bytes are no longer those that were decoded.</returns>
+    public int TranslateRest(Translation translation, int index, ReadOnlySpan<byte> code)
     {
-        var (vectors, x87) = (false, false);
-        for (var i = 0; i < count; i++)
+        Begin(translation.Block->Mode);
+        _grouped = false;
+        _t = translation;
+        (_parts, _part, _first) = (1, 0, 0);
+        if (code.IsEmpty || !TryDecode(translation.Block, translation.Rip, code, 0)) return 0;
+        var start = _e.At;
+        EmitBody(index);
+        EmitMisses();
+        return start;
+    }
+
+    /// <summary>Code that a branch within a page leads to where its target goes on in the next page, which may not be mapped as it was.</summary>
+    /// <returns>Where it is.</returns>
+    public int TranslateLookup(Translation from, ulong target)
+    {
+        Begin(from.Block->Mode);
+        (_t, _index) = (from, 0);
+        var start = _e.At;
+        EmitLookup(target, from.View);
+        EmitMisses();
+        return start;
+    }
+
+    private void Begin(uint mode)
+    {
+        _misses.Clear();
+        _exits.Clear();
+        Array.Clear(_checked);
+        (_mode, _barrier, _addendOf) = (mode, 1, -1);
+    }
+
+    private bool TryDecode(Block* block, ulong rip, ReadOnlySpan<byte> code, int first)
+    {
+        _source.Set(code[..block->Bytes]);
+        _decoder.IP = rip;
+        for (var i = 0; i < block->Count; i++)
         {
-            _decoder.Decode(out _instructions[i]);
-            _kinds[i] = Relocatable.Classify(_instructions[i], _mode);
-            vectors |= _kinds[i] == RelocatableKind.Vector;
-            x87 |= _kinds[i] == RelocatableKind.X87;
+            ref var instruction = ref _instructions[first + i];
+            _decoder.Decode(out instruction);
+            // SAFETY: the block has Count ops.
+            ref var op = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), i);
+            var undefined = op.Handler == ControlOps.Undefined;
+            if (!undefined && (instruction.Length != op.Length || instruction.IP - rip != op.Offset)) return false;
+            _kinds[first + i] = undefined ? RelocatableKind.No : Relocatable.Classify(instruction, _mode);
         }
 
-        _kinds[count] = RelocatableKind.No;
-        return (vectors, x87);
+        return true;
     }
 
-    private void EmitPrologue(bool vectors, bool x87)
+    // The block that is done next if the last instruction does not lead elsewhere: in the same page, and warm. Null if there is none.
+    private Block* Follow(int index, Block* block, ulong rip, BlockCache blocks, out ulong target)
     {
-        _t.Entry = _e.At;
-        EmitEventUnlessZero(StateLayout.Events);
+        ref var last = ref _instructions[index];
+        target = last.NextIP;
+        if (last.Code is Code.Jmp_rel8_64 or Code.Jmp_rel32_64) target = last.NearBranchTarget;
+        else if (!LeavesOpen(block) || !(last.FlowControl == FlowControl.Next ? block->Count == BlockBuilder.MaximumCount && _kinds[index] is not (RelocatableKind.No or RelocatableKind.System) : last.ConditionCode != ConditionCode.None)) return null;
+        // Backward jumps look for events.
+        if (target < last.NextIP || (target ^ rip) >> 12 != 0) return null;
+        var next = blocks.Find((block->Physical & ~0xFFFUL) | (target & 0xFFF), block->Mode);
+        return next != null && next->Heat > Warm && next->Second == 0 ? next : null;
+    }
+
+    // Whether the translation of a block can go on behind it: the interpreter does not end it.
+    private static bool LeavesOpen(Block* block)
+    {
+        // SAFETY: the block has Count ops, and one closing op behind them.
+        ref var last = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), block->Count - 1);
+        ref var closing = ref System.Runtime.CompilerServices.Unsafe.Add(ref last, 1);
+        return last.Handler != ControlOps.Undefined && closing.Handler != ControlOps.ShadowEnd;
+    }
+
+    private void EmitBody(int from)
+    {
+        var block = _t.Block;
+        var open = true;
+        for (_index = from; _index < block->Count; _index++)
+        {
+            ref var instruction = ref _instructions[_first + _index];
+            _next = instruction.NextIP;
+            // SAFETY: the block has Count ops, and one closing op behind them.
+            open = TryEmit(ref instruction, ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), _index));
+            if (!open) return;
+        }
+
+        ref var closing = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), block->Count);
+        if (closing.Handler == ControlOps.ShadowEnd) EmitInterpret();
+        else EmitNext(_next);
+    }
+
+    // The first block can be entered; the others are reached from the one before.
+    private void EmitStart(ref bool vectors, ref bool x87)
+    {
+        _index = 0;
+        if (_part == 0)
+        {
+            _t.Entry = _e.At;
+            EmitEventUnlessZero(StateLayout.Events);
+        }
+        else if (_counted)
+        {
+            EmitEventUnlessZero(StateLayout.Events);
+        }
+
         // The upper half of the budget is zero until it is used up.
         if (_counted) EmitEventUnlessZero(StateLayout.Budget + 4);
-
-        _t.Body = _counted ? _t.Entry : _e.At;
+        if (_part == 0) _t.Body = _counted ? _t.Entry : _e.At;
         if (_counted)
         {
             _e.Load(R14, StateLayout.Budget);
@@ -115,8 +213,15 @@ internal sealed unsafe partial class BlockTranslator
             _e.Store(StateLayout.Budget, R14);
         }
 
-        if (vectors) EmitLoad(StateLayout.VectorDead, _stubs.LoadVector);
-        if (x87) EmitLoad(StateLayout.X87Dead, _stubs.LoadX87);
+        if (Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors)) EmitLoad(StateLayout.VectorDead, _stubs.LoadVector);
+        if (Wants(RelocatableKind.X87, _first, _t.Block->Count, ref x87)) EmitLoad(StateLayout.X87Dead, _stubs.LoadX87);
+    }
+
+    // Whether a block is the first that needs what is loaded for instructions of a kind.
+    private bool Wants(RelocatableKind kind, int first, int count, ref bool loaded)
+    {
+        if (loaded || !_kinds.AsSpan(first, count).Contains(kind)) return false;
+        return loaded = true;
     }
 
     private void EmitEventUnlessZero(int place)
@@ -134,6 +239,7 @@ internal sealed unsafe partial class BlockTranslator
         var live = _e.IfZero();
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
         _e.Call(stub);
+        _e.AddendLost = true;
         _e.Bind(live);
     }
 
@@ -143,7 +249,7 @@ internal sealed unsafe partial class BlockTranslator
         if (op.Handler == ControlOps.Undefined) return EmitInterpret();
         var start = _e.At;
         var misses = _misses.Count;
-        switch (_kinds[_index])
+        switch (_kinds[_first + _index])
         {
             case RelocatableKind.Nothing: return true;
             case RelocatableKind.Integer or RelocatableKind.Vector:
@@ -170,6 +276,7 @@ internal sealed unsafe partial class BlockTranslator
 
         // What was begun is overwritten.
         _e.At = start;
+        _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
         return _index == _t.Block->Count - 1 ? EmitInterpret() : EmitOperation(ref op);
     }
@@ -188,19 +295,14 @@ internal sealed unsafe partial class BlockTranslator
         var single = _sites.AddSingle(_t.Block, _index, op);
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t, Index = _index, Single = single }));
         _e.Call(_stubs.Operation);
+        _barrier++;
         return true;
     }
 
     private void EmitMisses()
     {
         _e.Switch();
-        foreach (var (operand, site, retry) in _misses)
-        {
-            _e.Land(operand);
-            _e.Constant(Rcx, (uint)site);
-            _e.Call(_stubs.Access);
-            _e.Jump(retry);
-        }
+        foreach (var miss in _misses) EmitMiss(miss);
 
         foreach (var (operand, site, stub) in _exits)
         {

@@ -24,6 +24,9 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Offset of the next byte of the other region: what seldom runs lies apart, so that hot code shares its cache lines with its like.</summary>
     public int Cold { get; set; } = CodeMemory.Size / 2;
 
+    /// <summary>Set when <see cref="RegisterMap.Addend"/> was written: what it held is lost.</summary>
+    public bool AddendLost { get; set; }
+
     /// <summary>Goes on in the other region.</summary>
     public void Switch() => (At, Cold) = (Cold, At);
 
@@ -55,6 +58,7 @@ internal sealed unsafe class Emitter : CodeWriter
     public void Move(int to, int from)
     {
         if (to == from) return;
+        Note(to);
         Rex(true, from, 0, to);
         WriteByte(0x89);
         WriteByte((byte)(0xC0 | (from & 7) << 3 | (to & 7)));
@@ -63,6 +67,7 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Loads a constant by the shortest instruction.</summary>
     public void Constant(int to, ulong value)
     {
+        Note(to);
         if (value <= uint.MaxValue)
         {
             Rex(false, 0, 0, to);
@@ -85,10 +90,18 @@ internal sealed unsafe class Emitter : CodeWriter
         }
     }
 
-    public void Load(int to, int place) => Operation(true, 0x8B, to, place);
+    public void Load(int to, int place)
+    {
+        Note(to);
+        Operation(true, 0x8B, to, place);
+    }
 
     /// <summary>Loads 32 bits, zero-extended.</summary>
-    public void Load32(int to, int place) => Operation(false, 0x8B, to, place);
+    public void Load32(int to, int place)
+    {
+        Note(to);
+        Operation(false, 0x8B, to, place);
+    }
 
     public void Store(int place, int from) => Operation(true, 0x89, from, place);
 
@@ -127,9 +140,16 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>The sum of base and scaled index (either may be -1) and a displacement.</summary>
     public void Lea(int to, int @base, int index, int scale, int displacement, bool wide = true)
     {
-        Rex(wide, to, Math.Max(index, 0), Math.Max(@base, 0));
-        WriteByte(0x8D);
-        var reg = (to & 7) << 3;
+        Note(to);
+        Indexed(wide, 0x8D, to, @base, index, scale, displacement);
+    }
+
+    /// <summary>An instruction of one opcode byte with a register and an operand at the sum of base and scaled index (either may be -1) and a displacement.</summary>
+    public void Indexed(bool wide, byte opcode, int register, int @base, int index, int scale, int displacement)
+    {
+        Rex(wide, register, Math.Max(index, 0), Math.Max(@base, 0));
+        WriteByte(opcode);
+        var reg = (register & 7) << 3;
         var log = System.Numerics.BitOperations.Log2((uint)scale) << 6;
         var i = index < 0 ? 4 : index & 7;
         if (@base < 0)
@@ -158,6 +178,7 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Loads from <c>base register + 8 * RCX + place</c>.</summary>
     public void LoadIndexed(int to, int place)
     {
+        Note(to);
         Rex(true, to, Rcx, Rsp);
         WriteByte(0x8B);
         WriteByte((byte)(0x80 | (to & 7) << 3 | 4));
@@ -189,6 +210,7 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>RORX.</summary>
     public void RotateRight(int to, int from, int count)
     {
+        Note(to);
         WriteByte(0xC4);
         WriteByte((byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3));
         WriteByte(0xFB);
@@ -200,6 +222,7 @@ internal sealed unsafe class Emitter : CodeWriter
     // PEXT (prefix 2) or PDEP (3) with a mask in the state.
     private void BitField(int prefix, int to, int from, int place)
     {
+        Note(to);
         WriteByte(0xC4);
         WriteByte((byte)((to < 8 ? 0x80 : 0) | 0x40 | 0x20 | 2));
         WriteByte((byte)(0x80 | (~from & 15) << 3 | prefix));
@@ -249,6 +272,11 @@ internal sealed unsafe class Emitter : CodeWriter
         WriteByte(0x24);
         if (mod == 0x40) WriteByte((byte)place);
         if (mod == 0x80) Int(place);
+    }
+
+    private void Note(int written)
+    {
+        if (written == Addend) AddendLost = true;
     }
 
     private int Relative(byte opcode, int target)

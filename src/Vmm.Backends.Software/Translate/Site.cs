@@ -32,6 +32,12 @@ internal struct Site
     /// <summary>For an access: bits of the address that must be zero.</summary>
     public byte Alignment;
 
+    /// <summary>For the first access of a group: its own address less that of the group.</summary>
+    public short Offset;
+
+    /// <summary>The group lies across a page end: code that checks each access for itself goes on; <see cref="Patch"/> then leads there.</summary>
+    public bool Crosses;
+
     /// <summary>For an instruction done by the interpreter: a block of this one alone.</summary>
     public nint Single;
 }

@@ -79,7 +79,11 @@ internal static unsafe class StateLayout
     public static readonly int VectorMask = At(s => (byte*)&s->Translator.VectorMask);
     public static readonly int Aligned32Mask = At(s => (byte*)&s->Translator.Aligned32Mask);
     public static readonly int VectorDead = At(s => (byte*)&s->Translator.VectorDead);
+    public static readonly int OffsetMask = At(s => (byte*)&s->Translator.OffsetMask);
     public static readonly int HostMxcsr = At(s => (byte*)&s->Translator.HostMxcsr);
+
+    /// <summary>Where the addend of a group of accesses is kept.</summary>
+    public static int GroupAddend(int slot) => s_firstAddend + slot * 8;
 
     /// <summary>The base of FS (4) or GS (5).</summary>
     public static int SegmentBase(int segment) => s_firstBase + segment * sizeof(Vmm.Core.X86.SegmentState);
@@ -89,6 +93,8 @@ internal static unsafe class StateLayout
 
     /// <summary>The selector of a segment register, which follows its base and limit.</summary>
     public static int Selector(int segment) => SegmentBase(segment) + 12;
+
+    private static readonly int s_firstAddend = At(s => (byte*)&s->Translator.GroupAddends);
 
     // The base is a segment's first field.
     private static readonly int s_firstBase = At(s => (byte*)&s->Seg);

@@ -14,7 +14,7 @@ internal sealed unsafe class Translation
     /// <summary>The TLB set it accesses memory through.</summary>
     public required int View { get; init; }
 
-    /// <summary>Offset of the code that looks for events first: entered by backward and indirect branches, and from C#.</summary>
+    /// <summary>Offset of the code that looks for events first: entered by backward and indirect branches, and from C#. Zero if it is only reached from the block before.</summary>
     public int Entry { get; set; }
 
     /// <summary>Offset of the code behind that look: entered by forward branches.</summary>

@@ -14,28 +14,29 @@ internal sealed unsafe class Translator : IDisposable
     private readonly CodeMemory _memory;
     private readonly Emitter _emitter;
     private readonly Stubs _stubs;
-    private readonly BlockTranslator _blocks;
+    private readonly BlockTranslator _translator;
+    private readonly BlockCache _blocks;
     // By number; there is no translation 0.
     private readonly List<Translation> _translations = [null!];
     private readonly int _start;
     private readonly VcpuMemory _state;
     private GCHandle _owner;
 
-    private Translator(Vcpu owner, VcpuMemory state, CodeMemory memory, bool counted, bool single, int threshold)
+    private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, CodeMemory memory, bool counted, bool single, int threshold)
     {
-        (_state, _memory, Threshold) = (state, memory, threshold);
+        (_state, _blocks, _memory, Threshold) = (state, blocks, memory, threshold);
         _emitter = new Emitter(memory);
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;
         Targets = new TargetCache(state);
-        _blocks = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single);
+        _translator = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single);
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
         var constants = (ulong*)state.Base;
         (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
         ref var s = ref state.State->Translator;
         (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
-        (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM));
+        (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask, s.OffsetMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM), 0xFFF);
         const ulong loaded = Flags.Defined & ~(Flags.VM | Flags.Arithmetic);
         (s.DirectionMask, s.ModeMask, s.NestedMask, s.SysretMask, s.ReturnMask) = (~Flags.DF, Flags.TF | Flags.AC, Flags.NT, loaded & ~Flags.RF, loaded);
         (s.BasesMask, s.CanonicalMask, s.AlikeMask) = (ControlBits.Cr4FsGsBase | ControlBits.Cr4La57, 0xFFFF_8000_0000_0000, 0x1FFFE);
@@ -65,10 +66,10 @@ internal sealed unsafe class Translator : IDisposable
     public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
 
     /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
-    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, bool counted, bool single, int threshold)
+    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, bool counted, bool single, int threshold)
     {
         if (!IsSupported) return null;
-        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, memory, counted, single, threshold) : null;
+        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, memory, counted, single, threshold) : null;
     }
 
     /// <summary>Runs code until it comes back. The state is complete before and after, but for the flags: <see cref="TranslatorState.HostFlags"/>.</summary>
@@ -84,7 +85,7 @@ internal sealed unsafe class Translator : IDisposable
         for (var number = block->Translation; number != 0;)
         {
             var translation = _translations[number];
-            if (translation.Rip == rip && translation.View == view) return translation;
+            if (translation.Rip == rip && translation.View == view && translation.Entry != 0) return translation;
             number = translation.Next;
         }
 
@@ -94,25 +95,50 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Translates a block. Null if its bytes changed meanwhile.</summary>
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
-        if (_emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size / 2 || _emitter.Cold + BlockTranslator.LargestBlock > CodeMemory.Size) FlushAll();
-        var translation = _blocks.Translate(block, rip, view, code);
-        if (translation is null) return null;
-        Translated++;
-        translation.Next = block->Translation;
-        block->Translation = _translations.Count;
-        _translations.Add(translation);
-        return translation;
+        if (IsFull) FlushAll();
+        var translations = _translator.Translate(block, rip, view, code, _blocks);
+        foreach (var translation in translations)
+        {
+            translation.Next = translation.Block->Translation;
+            translation.Block->Translation = _translations.Count;
+            _translations.Add(translation);
+            Translated++;
+        }
+
+        return translations.Length == 0 ? null : translations[0];
     }
 
+    /// <summary>Lets a group of accesses that lies across a page end lead to code that checks each for itself. Zero if there can be none.</summary>
+    public nint TrySplit(int index, ReadOnlySpan<byte> code)
+    {
+        var site = Sites[index];
+        // Code that is running cannot be flushed.
+        if (IsFull || site.Translation.Dropped) return 0;
+        var rest = _translator.TranslateRest(site.Translation, site.Index, code);
+        if (rest == 0) return 0;
+        _memory.Bytes[site.Patch - 1] = 0xE9;
+        _memory.Patch(site.Patch, rest);
+        return _memory.Address(rest);
+    }
+
+    private bool IsFull => _emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size / 2 || _emitter.Cold + BlockTranslator.LargestBlock > CodeMemory.Size;
+
     /// <summary>Lets a branch lead straight to its target, if that is translated. Zero if not; else the target's code.</summary>
-    public nint TryLink(int index, BlockCache blocks)
+    public nint TryLink(int index)
     {
         ref var site = ref Sites[index];
         if (site.Patch == 0 || site.Translation.Dropped) return 0;
         var from = site.Translation.Block;
         var physical = (from->Physical & ~0xFFFUL) | (site.Target & 0xFFF);
-        var block = blocks.Find(physical, from->Mode);
+        var block = _blocks.Find(physical, from->Mode);
         if (block == null || Find(block, site.Target, site.Translation.View) is not { } target) return 0;
+        if (block->Second != 0)
+        {
+            if (IsFull) return 0;
+            _memory.Patch(site.Patch, _translator.TranslateLookup(site.Translation, site.Target));
+            return 0;
+        }
+
         _memory.Patch(site.Patch, site.Backward ? target.Entry : target.Body);
         (site.NextIncoming, target.Incoming) = (target.Incoming, index);
         return Address(target);

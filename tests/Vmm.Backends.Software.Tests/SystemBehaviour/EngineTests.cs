@@ -13,6 +13,8 @@ public sealed class InterpretedLocalApicTests : LocalApicTests<Interpreted>;
 
 public sealed class InterpretedLongModeTests : LongModeTests<Interpreted>;
 
+public sealed class InterpretedNearbyAccessTests : NearbyAccessTests<Interpreted>;
+
 public sealed class InterpretedPagingTests : PagingTests<Interpreted>;
 
 public sealed class InterpretedProcessorsTests : ProcessorsTests<Interpreted>;
@@ -42,6 +44,8 @@ public sealed class TranslatedHostileProcessorTests : HostileProcessorTests<Tran
 public sealed class TranslatedLocalApicTests : LocalApicTests<Translated>;
 
 public sealed class TranslatedLongModeTests : LongModeTests<Translated>;
+
+public sealed class TranslatedNearbyAccessTests : NearbyAccessTests<Translated>;
 
 public sealed class TranslatedPagingTests : PagingTests<Translated>;
 

@@ -1,0 +1,332 @@
+using Iced.Intel;
+using static Vmm.Backends.Software.Translate.RegisterMap;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>
+/// Which memory accesses of a run of instructions lie near each other whatever the registers hold: several fields of one structure,
+/// pushes and pops, a stack frame. The first of such a group is checked for all of them, so that the others need no look at the TLB.
+/// Registers are followed as "an unknown value plus a constant".
+/// </summary>
+internal sealed class AccessPlan
+{
+    /// <summary>Places in the state that keep addends of groups.</summary>
+    public const int Slots = 16;
+
+    // Farther apart, a group would too often lie across a page end.
+    private const int LongestSpan = 512;
+
+    private const int FsBase = 16, GsBase = 17, Constant = 18;
+
+    private readonly InstructionInfoFactory _information = new();
+    private readonly Access[] _accesses;
+    private readonly Group[] _groups;
+    private readonly long[] _value = new long[19];
+    private readonly ulong[] _offset = new ulong[19];
+    private long _values;
+    private int _count;
+    private int _open;
+    private int _inAddend;
+
+    /// <param name="capacity">The most instructions.</param>
+    public AccessPlan(int capacity)
+    {
+        _accesses = new Access[capacity * 2];
+        _groups = new Group[capacity * 2];
+    }
+
+    /// <summary>A group of accesses.</summary>
+    public ref readonly Group this[int group] => ref _groups[group];
+
+    /// <summary>The access of an instruction: 0 is that of its memory operand or, if it has none, of the stack; 1 that of the stack.</summary>
+    public ref readonly Access Of(int instruction, int ordinal) => ref _accesses[instruction * 2 + ordinal];
+
+    /// <summary>Begins a plan.</summary>
+    public void Begin()
+    {
+        _count = _open = 0;
+        _inAddend = -1;
+        Forget();
+    }
+
+    /// <summary>Adds an instruction.</summary>
+    /// <param name="index">Its number, from 0 on.</param>
+    /// <param name="instruction">The instruction.</param>
+    /// <param name="kind">How it will be translated.</param>
+    public void Add(int index, in Instruction instruction, RelocatableKind kind)
+    {
+        _accesses[index * 2] = _accesses[index * 2 + 1] = new Access { Group = -1 };
+        if (UsesPlaces(instruction)) _inAddend = -1;
+        switch (kind)
+        {
+            case RelocatableKind.Nothing: return;
+            case RelocatableKind.Integer or RelocatableKind.Vector or RelocatableKind.Divide:
+                AddOperand(index, instruction);
+                break;
+            case RelocatableKind.Stack:
+                AddStack(index, instruction);
+                return;
+            case RelocatableKind.Branch:
+                AddBranch(index, instruction);
+                return;
+            case RelocatableKind.X87 or RelocatableKind.FarBit or RelocatableKind.Wide:
+                _inAddend = -1;
+                break;
+            default:
+                // The interpreter may do anything meanwhile.
+                Close();
+                Forget();
+                return;
+        }
+
+        Track(instruction);
+    }
+
+    /// <summary>Ends the plan: the members of every group are known.</summary>
+    public void End()
+    {
+        var slots = 0;
+        for (var g = 0; g < _count; g++)
+        {
+            ref var group = ref _groups[g];
+            if (group.Members == 1) continue;
+            group.Slot = group.Stored && slots < Slots ? slots++ : -1;
+        }
+    }
+
+    // No access may count on what was checked before.
+    private void Close()
+    {
+        _open = _count;
+        _inAddend = -1;
+    }
+
+    /// <summary>The addend's register is used for something else.</summary>
+    public void LoseAddend() => _inAddend = -1;
+
+    private void AddOperand(int index, in Instruction instruction)
+    {
+        for (var i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) != OpKind.Memory) continue;
+            if (Relocatable.Alignment(instruction) != 1 || !TryPlace(instruction, out var key, out var offset))
+            {
+                _inAddend = -1;
+                return;
+            }
+
+            var access = _information.GetInfo(instruction).GetOpAccess(i);
+            Join(ref _accesses[index * 2], key, offset, instruction.MemorySize.GetSize(), access is not (OpAccess.Read or OpAccess.CondRead));
+            return;
+        }
+    }
+
+    private void AddStack(int index, in Instruction instruction)
+    {
+        switch (instruction.Code)
+        {
+            case Code.Push_r64 or Code.Pushq_imm8 or Code.Pushq_imm32:
+                Push(index * 2);
+                return;
+            case Code.Push_rm64:
+                AddOperand(index, instruction);
+                Push(index * 2 + (instruction.Op0Kind == OpKind.Memory ? 1 : 0));
+                return;
+            case Code.Pop_r64:
+                Join(ref _accesses[index * 2], _value[Rsp], _offset[Rsp], 8, false);
+                _offset[Rsp] += 8;
+                Renew(Number(instruction.Op0Register));
+                return;
+            case Code.Leaveq:
+                Join(ref _accesses[index * 2], _value[Rbp], _offset[Rbp], 8, false);
+                (_value[Rsp], _offset[Rsp]) = (_value[Rbp], _offset[Rbp] + 8);
+                Renew(Rbp);
+                return;
+            case Code.Lea_r64_m or Code.Lea_r32_m:
+                Track(instruction);
+                return;
+            default:
+                Close();
+                Forget();
+                return;
+        }
+    }
+
+    private void AddBranch(int index, in Instruction instruction)
+    {
+        switch (instruction.Code)
+        {
+            case Code.Call_rel32_64:
+                Push(index * 2);
+                return;
+            case Code.Retnq or Code.Retnq_imm16:
+                Join(ref _accesses[index * 2], _value[Rsp], _offset[Rsp], 8, false);
+                return;
+            case Code.Jmp_rm64:
+                AddOperand(index, instruction);
+                return;
+            case Code.Call_rm64:
+                AddOperand(index, instruction);
+                _inAddend = -1;
+                Push(index * 2 + (instruction.Op0Kind == OpKind.Memory ? 1 : 0));
+                return;
+        }
+    }
+
+    private void Push(int access)
+    {
+        _offset[Rsp] -= 8;
+        Join(ref _accesses[access], _value[Rsp], _offset[Rsp], 8, true);
+    }
+
+    private void Join(ref Access access, long key, ulong offset, int size, bool write)
+    {
+        for (var g = _count - 1; g >= _open; g--)
+        {
+            ref var group = ref _groups[g];
+            if (group.Key != key) continue;
+            // What was read need not be writable; what was written can be read.
+            if (write && !group.Write) continue;
+            var low = (long)(offset - group.Low) < 0 ? offset : group.Low;
+            var end = (long)(offset + (ulong)size - group.End) > 0 ? offset + (ulong)size : group.End;
+            if (end - low > LongestSpan) continue;
+            (group.Low, group.End) = (low, end);
+            group.Members++;
+            access = new Access { Group = g, Offset = offset };
+            if (_inAddend != g) group.Stored = true;
+            _inAddend = g;
+            return;
+        }
+
+        _groups[_count] = new Group { Key = key, Low = offset, End = offset + (ulong)size, Write = write, Members = 1, Slot = -1 };
+        access = new Access { Group = _count, Offset = offset, Leads = true };
+        _inAddend = _count++;
+    }
+
+    // The operand's address as an unknown value, named by the key, and a constant.
+    private bool TryPlace(in Instruction instruction, out long key, out ulong offset)
+    {
+        (key, offset) = (0, 0);
+        var segment = instruction.MemorySegment is Register.FS ? FsBase : instruction.MemorySegment is Register.GS ? GsBase : -1;
+        var (first, index) = (instruction.MemoryBase, instruction.MemoryIndex);
+        if (first == Register.RIP)
+        {
+            (key, offset) = (_value[Constant], instruction.IPRelativeMemoryAddress);
+            return segment < 0;
+        }
+
+        if (first == Register.None && index == Register.None)
+        {
+            if (instruction.MemoryDisplSize == 4) return false;
+            (key, offset) = (_value[segment < 0 ? Constant : segment], instruction.MemoryDisplacement64);
+            return true;
+        }
+
+        if (segment >= 0 || (first != Register.None && first.GetSize() != 8) || (index != Register.None && index.GetSize() != 8)) return false;
+        offset = instruction.MemoryDisplacement64;
+        if (first != Register.None)
+        {
+            key = _value[Number(first)];
+            offset += _offset[Number(first)];
+        }
+
+        if (index != Register.None)
+        {
+            var scale = (ulong)instruction.MemoryIndexScale;
+            key |= _value[Number(index)] << 28 | (long)scale << 56;
+            offset += _offset[Number(index)] * scale;
+        }
+
+        return true;
+    }
+
+    private void Track(in Instruction instruction)
+    {
+        var to = instruction.OpCount > 0 && instruction.Op0Kind == OpKind.Register ? Number(instruction.Op0Register) : -1;
+        switch (instruction.Code)
+        {
+            case Code.Mov_r64_rm64 or Code.Mov_rm64_r64 when to >= 0 && instruction.Op1Kind == OpKind.Register:
+                (_value[to], _offset[to]) = (_value[Number(instruction.Op1Register)], _offset[Number(instruction.Op1Register)]);
+                return;
+            case Code.Mov_r64_imm64 or Code.Mov_rm64_imm32 or Code.Mov_r32_imm32 when to >= 0:
+                (_value[to], _offset[to]) = (_value[Constant], instruction.GetImmediate(1));
+                return;
+            case Code.Add_rm64_imm8 or Code.Add_rm64_imm32 when to >= 0:
+                _offset[to] += instruction.GetImmediate(1);
+                return;
+            case Code.Sub_rm64_imm8 or Code.Sub_rm64_imm32 when to >= 0:
+                _offset[to] -= instruction.GetImmediate(1);
+                return;
+            case Code.Inc_rm64 or Code.Dec_rm64 when to >= 0:
+                _offset[to] += instruction.Code == Code.Inc_rm64 ? 1UL : ulong.MaxValue;
+                return;
+            case Code.Lea_r64_m when instruction.MemoryIndex == Register.None && instruction.MemoryBase is Register.RIP or >= Register.RAX and <= Register.R15:
+                var (from, displacement) = instruction.MemoryBase == Register.RIP
+                    ? (Constant, instruction.IPRelativeMemoryAddress) : (Number(instruction.MemoryBase), instruction.MemoryDisplacement64);
+                (_value[to], _offset[to]) = (_value[from], _offset[from] + displacement);
+                return;
+        }
+
+        foreach (var used in _information.GetInfo(instruction).GetUsedRegisters())
+        {
+            if (used.Access is not (OpAccess.Read or OpAccess.CondRead) && Number(used.Register) is >= 0 and var written) Renew(written);
+        }
+    }
+
+    private void Renew(int register) => (_value[register], _offset[register]) = (++_values, 0);
+
+    private void Forget()
+    {
+        // Names take 27 bits of a key; they never run out within one plan.
+        _values = 0;
+        for (var i = 0; i < _value.Length; i++) Renew(i);
+    }
+
+    // Whether a guest register that lives in the state is named, for which the addend's register may be borrowed.
+    private static bool UsesPlaces(in Instruction instruction)
+    {
+        for (var i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && InPlace(instruction.GetOpRegister(i))) return true;
+        }
+
+        return InPlace(instruction.MemoryBase) || InPlace(instruction.MemoryIndex);
+    }
+
+    private static bool InPlace(Register register) => Number(register) is >= 0 and var number && HostOf(number) < 0;
+
+    /// <summary>One access.</summary>
+    internal struct Access
+    {
+        /// <summary>Its group; -1 for none.</summary>
+        public int Group;
+
+        /// <summary>Its address less the group's unknown value.</summary>
+        public ulong Offset;
+
+        /// <summary>It is the first of its group.</summary>
+        public bool Leads;
+    }
+
+    /// <summary>Accesses that are checked together.</summary>
+    internal struct Group
+    {
+        /// <summary>Names the unknown value.</summary>
+        public long Key;
+
+        /// <summary>First byte and the one behind the last, less the unknown value.</summary>
+        public ulong Low, End;
+
+        /// <summary>Whether the first writes.</summary>
+        public bool Write;
+
+        /// <summary>How many there are.</summary>
+        public int Members;
+
+        /// <summary>Whether something else uses the addend's register in between.</summary>
+        public bool Stored;
+
+        /// <summary>Where the addend is kept; -1 for nowhere.</summary>
+        public int Slot;
+    }
+}
