@@ -42,12 +42,11 @@ internal sealed unsafe partial class Vcpu
             if (code == 0) code = translator.Targets.Find(_view, s.Rip);
             if (code == 0)
             {
-                ref var op = ref FindBlock();
-                if (Unsafe.IsNullRef(ref op)) return;
+                if (Unsafe.IsNullRef(ref FindBlock())) return;
                 code = Warm(translator);
                 if (code == 0)
                 {
-                    Execute(ref op);
+                    Execute(ref BlockCache.First(_current));
                     continue;
                 }
 
@@ -68,11 +67,11 @@ internal sealed unsafe partial class Vcpu
                     link = (int)s.Translator.Site;
                     break;
                 case ExitKind.Event:
-                    s.Rip = site.Translation.Rip;
+                    s.Rip = translator.Sites.TranslationOf(site).Rip;
                     break;
                 case ExitKind.Interpret:
-                    _current = site.Translation.Block;
-                    s.Gpr[17] = site.Translation.Rip;
+                    _current = translator.Sites.TranslationOf(site).Block;
+                    s.Gpr[17] = translator.Sites.TranslationOf(site).Rip;
                     if (!_counts) s.Budget -= _current->Count - site.Index;
                     // SAFETY: sites hold an index of an op of their block, the closing one included.
                     Execute(ref Unsafe.Add(ref BlockCache.First(_current), site.Index));
@@ -94,6 +93,9 @@ internal sealed unsafe partial class Vcpu
         if (translation is null)
         {
             if (++block->Heat <= translator.Threshold) return 0;
+            block = _blocks.Keep(block);
+            if (block == null) return 0;
+            _current = block;
             translation = translator.Translate(block, s.Rip, _view, Code(block));
             if (translation is null) return 0;
             Counters.TranslatedBlocks++;
@@ -118,9 +120,10 @@ internal sealed unsafe partial class Vcpu
         {
             ref var s = ref S;
             ref var site = ref _translator!.Sites[(int)s.Translator.Site];
+            var translation = _translator.Sites.TranslationOf(site);
             if (site.Crosses)
             {
-                var rest = _translator.TrySplit((int)s.Translator.Site, Code(site.Translation.Block));
+                var rest = _translator.TrySplit((int)s.Translator.Site, Code(translation.Block));
                 s.Translator.Return = (ulong)rest;
                 return rest == 0 ? ExitKind.Interpret : 0;
             }
@@ -128,8 +131,8 @@ internal sealed unsafe partial class Vcpu
             var linear = s.Translator.Linear + (ulong)site.Offset;
             if ((linear & site.Alignment) != 0 || (linear & 0xFFF) + site.Size > 4096) return ExitKind.Interpret;
             var access = site.Write ? Access.Write : Access.Read;
-            _current = site.Translation.Block;
-            var view = site.Translation.View;
+            _current = translation.Block;
+            var view = translation.View;
             var served = _served;
             if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
@@ -140,7 +143,7 @@ internal sealed unsafe partial class Vcpu
 
             // A write into code drops that code: the interpreter does it together with the write.
             if (site.Write && Partition.Memory.Find(gpa) is { } region && (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) return ExitKind.Interpret;
-            if (HostPage(gpa, linear, access, view, global) == null || site.Translation.Dropped) return ExitKind.Interpret;
+            if (HostPage(gpa, linear, access, view, global) == null || translation.Dropped) return ExitKind.Interpret;
             // What was checked before counts no more if another processor took write permissions meanwhile.
             return served == _served ? 0 : ExitKind.Interpret;
         }
@@ -158,7 +161,7 @@ internal sealed unsafe partial class Vcpu
         {
             ref var s = ref S;
             ref var site = ref _translator!.Sites[(int)s.Translator.Site];
-            var translation = site.Translation;
+            var translation = _translator.Sites.TranslationOf(site);
             var single = (Block*)site.Single;
             var x87 = s.Translator.X87Saved != 0;
             if (x87) AbsorbX87();

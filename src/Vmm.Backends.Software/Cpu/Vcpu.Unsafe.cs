@@ -33,8 +33,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _state = _memory.State;
         _tlb = new Tlb(_memory.Tlb);
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
-        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll());
         _builder = new BlockBuilder(model);
+        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported);
         if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, _blocks, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
         _counts = _translator is null || partition.Clock.IsCounted;
         Apic = new LocalApic(this);

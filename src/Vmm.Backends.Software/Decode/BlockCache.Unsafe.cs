@@ -5,7 +5,8 @@ namespace Vmm.Backends.Software.Decode;
 
 /// <summary>
 /// The decoded code of one vCPU: blocks by guest-physical address and mode, and a direct-mapped cache in front of them by
-/// linear address. Blocks live in native memory until the cache is full and everything is dropped. A block whose bytes
+/// linear address. Blocks live in native memory until the cache is full and everything is dropped; beside a translator, which
+/// keeps the warm ones, new 64-bit blocks live in a ring: most of a boot's run a few times and never again. A block whose bytes
 /// changed is not freed but made stale: every instruction in it becomes one that leaves, so that even the block being
 /// executed stops at its next instruction.
 /// </summary>
@@ -15,8 +16,9 @@ internal sealed unsafe class BlockCache : IDisposable
     public const int JumpSize = 8192;
 
     private const int RecentSize = 8192;
-    private const int ChunkSize = 1 << 20;
-    private const int MaximumChunks = 64;
+    private const int ChunkSize = 256 << 10;
+    private const int MaximumChunks = 256;
+    private const int RingChunks = 16;
 
     private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly Dictionary<ulong, nint> _pages = [];
@@ -24,7 +26,12 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly List<nint> _chunks = [];
     private readonly nint[] _recent = new nint[RecentSize];
     private readonly nint _stale;
+    private readonly byte* _ring;
+    // Where the blocks of each chunk of the ring end.
+    private readonly int[] _ringEnds = new int[RingChunks];
+    private int _ringChunk;
     private int _used = ChunkSize;
+    private bool _full;
     private JumpEntry* _jumps;
 
     private readonly Action _cleared;
@@ -32,9 +39,11 @@ internal sealed unsafe class BlockCache : IDisposable
 
     /// <param name="stale">The handler that leaves a stale block.</param>
     /// <param name="cleared">Called before all blocks go.</param>
-    public BlockCache(nint stale, Action cleared)
+    /// <param name="translates">There is a translator: it calls <see cref="Keep"/>.</param>
+    public BlockCache(nint stale, Action cleared, bool translates)
     {
         (_stale, _cleared) = (stale, cleared);
+        if (translates) _ring = (byte*)NativeMemory.AlignedAlloc(RingChunks * ChunkSize, 64);
         _jumps = (JumpEntry*)NativeMemory.AlignedAlloc(JumpSize * (nuint)sizeof(JumpEntry), 64);
         ClearJumps();
     }
@@ -68,27 +77,40 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>The first instruction that lies across the start of a physical page, or null.</summary>
     public Block* FirstAcross(ulong gpa) => _across.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
 
-    /// <summary>Keeps a block. Everything else may be dropped first, so no block may be in use.</summary>
+    /// <summary>Adds a block. Others may be dropped first, so no block may be in use.</summary>
     public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops, ulong second = 0)
     {
-        var size = sizeof(Block) + ops.Length * sizeof(Op);
-        if (_used + size > ChunkSize)
+        if (_full) Clear();
+        var size = SizeOf(ops.Length);
+        var block = _ring != null && second == 0 && (mode & (Cpu.CpuMode.Step | Cpu.CpuMode.CodeMask)) == Cpu.CpuMode.Code64 ? TakeFromRing(size) : Take(size);
+        if (block == null)
         {
-            if (_chunks.Count == MaximumChunks) Clear();
-            _chunks.Add((nint)NativeMemory.AlignedAlloc(ChunkSize, 64));
-            _used = 0;
+            Clear();
+            block = Take(size);
         }
 
-        // SAFETY: the chunk has room for the block, as was just checked; blocks have at most a few dozen instructions.
-        var block = (Block*)(_chunks[^1] + _used);
-        _used += (size + 15) & ~15;
         _pages.TryGetValue(gpa >> 12, out var next);
         *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
+        // SAFETY: there is room for the block, and so for its ops behind the header.
         ops.CopyTo(new Span<Op>(block + 1, ops.Length));
         if (second != 0) _across[second >> 12] = (nint)block;
         _pages[gpa >> 12] = (nint)block;
         Recent(gpa) = _blocks[Key(gpa, mode)] = (nint)block;
         return block;
+    }
+
+    /// <summary>Moves a block out of the ring, if it is there. It may not be in use. Null if there is no room until the next one is added.</summary>
+    public Block* Keep(Block* block)
+    {
+        if ((byte*)block < _ring || (byte*)block >= _ring + RingChunks * ChunkSize) return block;
+        var size = SizeOf(block->Ops);
+        var kept = Take(size);
+        _full = kept == null;
+        if (kept == null) return null;
+        Buffer.MemoryCopy(block, kept, size, size);
+        Relink(block, kept);
+        Recent(block->Physical) = _blocks[Key(block->Physical, block->Mode)] = (nint)kept;
+        return kept;
     }
 
     /// <summary>Makes all blocks with bytes in a physical page stale.</summary>
@@ -126,6 +148,8 @@ internal sealed unsafe class BlockCache : IDisposable
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
         _used = ChunkSize;
+        _full = false;
+        for (var i = 0; i < RingChunks; i++) _ringEnds[i] = i * ChunkSize;
         ClearJumps();
     }
 
@@ -133,6 +157,7 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         Clear();
         NativeMemory.AlignedFree(_jumps);
+        NativeMemory.AlignedFree(_ring);
         _jumps = null;
     }
 
@@ -143,6 +168,72 @@ internal sealed unsafe class BlockCache : IDisposable
         if (_blocks.TryGetValue(key, out var kept) && kept == (nint)block) _blocks.Remove(key);
         if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
         foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
+    }
+
+    private static int SizeOf(int ops) => (sizeof(Block) + ops * sizeof(Op) + 15) & ~15;
+
+    // Room that is kept; null if there is none.
+    private Block* Take(int size)
+    {
+        if (_used + size > ChunkSize)
+        {
+            if (_chunks.Count == MaximumChunks) return null;
+            _chunks.Add((nint)NativeMemory.AlignedAlloc(ChunkSize, 64));
+            _used = 0;
+        }
+
+        // SAFETY: the chunk has room for the block, as was just checked; blocks have at most a few dozen instructions.
+        var block = (Block*)(_chunks[^1] + _used);
+        _used += size;
+        return block;
+    }
+
+    // Room in the ring, whose oldest blocks make way.
+    private Block* TakeFromRing(int size)
+    {
+        if (_ringEnds[_ringChunk] + size > (_ringChunk + 1) * ChunkSize)
+        {
+            _ringChunk = (_ringChunk + 1) % RingChunks;
+            ForgetRingChunk();
+        }
+
+        // SAFETY: the chunk has room for the block, as was just checked.
+        var block = (Block*)(_ring + _ringEnds[_ringChunk]);
+        _ringEnds[_ringChunk] += size;
+        return block;
+    }
+
+    private void ForgetRingChunk()
+    {
+        var end = _ringEnds[_ringChunk];
+        var at = _ringEnds[_ringChunk] = _ringChunk * ChunkSize;
+        while (at < end)
+        {
+            var block = (Block*)(_ring + at);
+            at += SizeOf(block->Ops);
+            var key = Key(block->Physical, block->Mode);
+            // Stale ones are nowhere else any more, kept ones are elsewhere.
+            if (!_blocks.TryGetValue(key, out var found) || found != (nint)block) continue;
+            _blocks.Remove(key);
+            if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
+            Relink(block, block->PageNext);
+        }
+
+        ClearJumps();
+    }
+
+    // Puts another block, or what comes after it, in a block's place in the list of its page.
+    private void Relink(Block* block, Block* other)
+    {
+        ref var first = ref CollectionsMarshal.GetValueRefOrNullRef(_pages, block->Physical >> 12);
+        if (first != (nint)block)
+        {
+            var before = (Block*)first;
+            while (before->PageNext != block) before = before->PageNext;
+            before->PageNext = other;
+        }
+        else if (other != null) first = (nint)other;
+        else _pages.Remove(block->Physical >> 12);
     }
 
     private ref nint Recent(ulong gpa) => ref _recent[(gpa ^ gpa >> 13) & (RecentSize - 1)];

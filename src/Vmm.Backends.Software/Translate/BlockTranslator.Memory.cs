@@ -224,7 +224,7 @@ internal sealed unsafe partial class BlockTranslator
 
         _e.Extract(Rcx, Rcx, site.Alignment switch { 0 => StateLayout.PageMask, 15 => StateLayout.AlignedMask, _ => StateLayout.Aligned32Mask });
         var hit = _e.IfZero();
-        _misses.Add(new Miss(_e.Jump(), _sites.Add(site), retry, register, (ulong)low, span > site.Size ? span : 0, _index));
+        _misses.Add(new Miss(_e.Jump(), _sites.Add(site), retry, register, (ulong)low, span > site.Size ? span : 0, _t, _index));
         _e.Bind(hit);
     }
 
@@ -240,9 +240,9 @@ internal sealed unsafe partial class BlockTranslator
             _e.Lea(Rcx, Rcx, -1, 1, miss.Span - 1);
             _e.Extract(Rcx, Rcx, StateLayout.PageMask);
             var one = _e.IfZero();
-            var site = _sites.Add(new Site { Translation = _sites[miss.Site].Translation, Index = miss.Index, Crosses = true });
-            _e.Constant(Rcx, (uint)site);
-            _sites[site].Patch = _e.Call(_stubs.Access);
+            // The call's operand is behind the constant and one byte of opcode.
+            _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = miss.Translation, Index = miss.Index, Crosses = true, Patch = _e.At + 6 }));
+            _e.Call(_stubs.Access);
             _e.Bind(one);
         }
 
@@ -284,6 +284,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="Register">Holds the address; -1 if it is a constant.</param>
     /// <param name="Address">The constant.</param>
     /// <param name="Span">Bytes of the group if that is more than one access; else zero.</param>
+    /// <param name="Translation">Where it is.</param>
     /// <param name="Index">The instruction.</param>
-    private readonly record struct Miss(int Operand, int Site, int Retry, int Register, ulong Address, int Span, int Index);
+    private readonly record struct Miss(int Operand, int Site, int Retry, int Register, ulong Address, int Span, Translation Translation, int Index);
 }

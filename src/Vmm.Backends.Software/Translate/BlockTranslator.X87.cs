@@ -36,6 +36,7 @@ internal sealed unsafe partial class BlockTranslator
     // Whether the next instruction is noted as well, and cannot leave before it is.
     private bool NextNotes()
     {
+        // SAFETY: a translation's block lives as long as it does.
         if (_index + 1 == _t.Block->Count || _kinds[_first + _index + 1] != RelocatableKind.X87) return false;
         ref var next = ref _instructions[_first + _index + 1];
         for (var i = 0; i < next.OpCount; i++)

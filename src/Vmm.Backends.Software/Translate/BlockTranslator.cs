@@ -159,7 +159,7 @@ internal sealed unsafe partial class BlockTranslator
         // Backward jumps look for events.
         if (target < last.NextIP || (target ^ rip) >> 12 != 0) return null;
         var next = blocks.Find((block->Physical & ~0xFFFUL) | (target & 0xFFF), block->Mode);
-        return next != null && next->Heat > Warm && next->Second == 0 ? next : null;
+        return next != null && next->Heat > Warm && next->Second == 0 ? blocks.Keep(next) : null;
     }
 
     // Whether the translation of a block can go on behind it: the interpreter does not end it.

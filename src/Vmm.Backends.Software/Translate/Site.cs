@@ -1,6 +1,6 @@
 namespace Vmm.Backends.Software.Translate;
 
-/// <summary>A place in translated code that can leave it or call C#: how a host position leads back to a guest instruction.</summary>
+/// <summary>A place in translated code that can leave it or call C#, as it is given to the <see cref="SiteTable"/>.</summary>
 internal struct Site
 {
     public Translation Translation;
@@ -13,12 +13,6 @@ internal struct Site
 
     /// <summary>For a branch that can be linked: where its operand is; else zero.</summary>
     public int Patch;
-
-    /// <summary>For a branch: where it leads while it is not linked.</summary>
-    public int Stub;
-
-    /// <summary>For a linked branch: the next site that leads to the same target; else -1.</summary>
-    public int NextIncoming;
 
     /// <summary>For a branch: whether it goes backwards, so that the target must look for events.</summary>
     public bool Backward;
@@ -40,4 +34,7 @@ internal struct Site
 
     /// <summary>For an instruction done by the interpreter: a block of this one alone.</summary>
     public nint Single;
+
+    /// <summary>Whether the site is one of those that have a second half.</summary>
+    public readonly bool IsLong => Target != 0 || Backward || Single != 0 || Crosses;
 }

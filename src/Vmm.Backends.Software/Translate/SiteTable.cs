@@ -4,23 +4,62 @@ using Vmm.Backends.Software.Interpret;
 
 namespace Vmm.Backends.Software.Translate;
 
-/// <summary>All sites, by the number that code passes; and blocks of one instruction for those the interpreter does.</summary>
+/// <summary>All sites, by the number that code passes, and the translations they are in; and blocks of one instruction for those the interpreter does.</summary>
 internal sealed unsafe class SiteTable : IDisposable
 {
     private const int ChunkSize = 64 << 10;
 
-    private readonly List<nint> _chunks = [];
-    private Site[] _sites = new Site[4096];
-    private int _count;
-    private int _used = ChunkSize;
+    // A site's number counts these: a short one takes one of them, a long one several.
+    private const int UnitSize = 8, ChunkUnits = ChunkSize / UnitSize;
 
-    public ref Site this[int index] => ref _sites[index];
+    private readonly List<nint> _chunks = [];
+    private readonly List<nint> _siteChunks = [];
+    // By number; there is no translation 0.
+    private readonly List<Translation> _translations = [null!];
+    private int _used = ChunkSize;
+    private int _usedUnits = ChunkUnits;
+
+    /// <summary>A site. Only long ones may be asked for what the second half holds.</summary>
+    // SAFETY: numbers are those that Add gave, whose memory lives until Clear.
+    public ref SiteEntry this[int number] => ref *(SiteEntry*)(_siteChunks[number / ChunkUnits] + number % ChunkUnits * UnitSize);
+
+    /// <summary>The translation of a number.</summary>
+    public Translation Translation(int number) => _translations[number];
+
+    /// <summary>The translation that a site is in.</summary>
+    public Translation TranslationOf(in SiteEntry site) => _translations[site.Translation];
+
+    /// <summary>All translations, those that were given up included.</summary>
+    public ReadOnlySpan<Translation> Translations => CollectionsMarshal.AsSpan(_translations)[1..];
+
+    /// <summary>The number of a translation, which gets one if it has none.</summary>
+    public int Number(Translation translation)
+    {
+        if (translation.Number == 0)
+        {
+            translation.Number = _translations.Count;
+            _translations.Add(translation);
+        }
+
+        return translation.Number;
+    }
 
     public int Add(in Site site)
     {
-        if (_count == _sites.Length) Array.Resize(ref _sites, _count * 2);
-        _sites[_count] = site;
-        return _count++;
+        Number(site.Translation);
+        var bytes = site.IsLong ? sizeof(SiteEntry) : UnitSize;
+        if (_usedUnits + bytes / UnitSize > ChunkUnits)
+        {
+            _siteChunks.Add((nint)NativeMemory.Alloc(ChunkSize));
+            _usedUnits = 0;
+        }
+
+        var entry = new SiteEntry(site);
+        // SAFETY: the chunk has room for as many bytes, as was just checked.
+        Buffer.MemoryCopy(&entry, (byte*)_siteChunks[^1] + _usedUnits * UnitSize, bytes, bytes);
+        var number = (_siteChunks.Count - 1) * ChunkUnits + _usedUnits;
+        _usedUnits += bytes / UnitSize;
+        return number;
     }
 
     /// <summary>
@@ -52,8 +91,10 @@ internal sealed unsafe class SiteTable : IDisposable
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
         _used = ChunkSize;
-        Array.Clear(_sites, 0, _count);
-        _count = 0;
+        foreach (var chunk in _siteChunks) NativeMemory.Free((void*)chunk);
+        _siteChunks.Clear();
+        _usedUnits = ChunkUnits;
+        _translations.RemoveRange(1, _translations.Count - 1);
     }
 
     public void Dispose() => Clear();

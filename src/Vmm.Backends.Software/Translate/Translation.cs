@@ -14,6 +14,9 @@ internal sealed unsafe class Translation
     /// <summary>The TLB set it accesses memory through.</summary>
     public required int View { get; init; }
 
+    /// <summary>Its number in the table of sites; zero until it has one.</summary>
+    public int Number { get; set; }
+
     /// <summary>Offset of the code that looks for events first: entered by backward and indirect branches, and from C#. Zero if it is only reached from the block before.</summary>
     public int Entry { get; set; }
 

@@ -16,8 +16,6 @@ internal sealed unsafe class Translator : IDisposable
     private readonly Stubs _stubs;
     private readonly BlockTranslator _translator;
     private readonly BlockCache _blocks;
-    // By number; there is no translation 0.
-    private readonly List<Translation> _translations = [null!];
     private readonly int _start;
     private readonly VcpuMemory _state;
     private GCHandle _owner;
@@ -84,7 +82,7 @@ internal sealed unsafe class Translator : IDisposable
     {
         for (var number = block->Translation; number != 0;)
         {
-            var translation = _translations[number];
+            var translation = Sites.Translation(number);
             if (translation.Rip == rip && translation.View == view && translation.Entry != 0) return translation;
             number = translation.Next;
         }
@@ -100,8 +98,7 @@ internal sealed unsafe class Translator : IDisposable
         foreach (var translation in translations)
         {
             translation.Next = translation.Block->Translation;
-            translation.Block->Translation = _translations.Count;
-            _translations.Add(translation);
+            translation.Block->Translation = Sites.Number(translation);
             Translated++;
         }
 
@@ -111,11 +108,13 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Lets a group of accesses that lies across a page end lead to code that checks each for itself. Zero if there can be none.</summary>
     public nint TrySplit(int index, ReadOnlySpan<byte> code)
     {
-        var site = Sites[index];
+        ref var site = ref Sites[index];
+        var translation = Sites.TranslationOf(site);
         // Code that is running cannot be flushed.
-        if (IsFull || site.Translation.Dropped) return 0;
-        var rest = _translator.TranslateRest(site.Translation, site.Index, code);
+        if (IsFull || translation.Dropped) return 0;
+        var rest = _translator.TranslateRest(translation, site.Index, code);
         if (rest == 0) return 0;
+        // The call becomes a jump.
         _memory.Bytes[site.Patch - 1] = 0xE9;
         _memory.Patch(site.Patch, rest);
         return _memory.Address(rest);
@@ -127,15 +126,16 @@ internal sealed unsafe class Translator : IDisposable
     public nint TryLink(int index)
     {
         ref var site = ref Sites[index];
-        if (site.Patch == 0 || site.Translation.Dropped) return 0;
-        var from = site.Translation.Block;
+        var translation = Sites.TranslationOf(site);
+        if (site.Patch == 0 || translation.Dropped) return 0;
+        var from = translation.Block;
         var physical = (from->Physical & ~0xFFFUL) | (site.Target & 0xFFF);
         var block = _blocks.Find(physical, from->Mode);
-        if (block == null || Find(block, site.Target, site.Translation.View) is not { } target) return 0;
+        if (block == null || Find(block, site.Target, translation.View) is not { } target) return 0;
         if (block->Second != 0)
         {
             if (IsFull) return 0;
-            _memory.Patch(site.Patch, _translator.TranslateLookup(site.Translation, site.Target));
+            _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target));
             return 0;
         }
 
@@ -149,7 +149,7 @@ internal sealed unsafe class Translator : IDisposable
     {
         for (var number = block->Translation; number != 0;)
         {
-            var translation = _translations[number];
+            var translation = Sites.Translation(number);
             number = translation.Next;
             translation.Dropped = true;
             Targets.Drop(translation.View, translation.Rip);
@@ -162,8 +162,7 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Drops everything. No translated code may be running.</summary>
     public void FlushAll()
     {
-        for (var number = 1; number < _translations.Count; number++) _translations[number].Block->Translation = 0;
-        _translations.RemoveRange(1, _translations.Count - 1);
+        foreach (var translation in Sites.Translations) translation.Block->Translation = 0;
         Targets.FlushAll();
         Sites.Clear();
         (_emitter.At, _emitter.Cold) = (_start, CodeMemory.Size / 2);
