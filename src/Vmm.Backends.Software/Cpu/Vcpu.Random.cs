@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Vmm.Backends.Software.Interop;
 
 namespace Vmm.Backends.Software.Cpu;
 
@@ -23,6 +24,8 @@ internal sealed partial class Vcpu
 
     private static ulong HostEntropy()
     {
+        // The system's own generator needs no OpenSSL, which takes 5 MiB and longer to load than a vCPU to start.
+        if (OperatingSystem.IsLinux() && LinuxRandom.TryGet(out var random)) return random;
         Span<byte> bytes = stackalloc byte[8];
         RandomNumberGenerator.Fill(bytes);
         return BitConverter.ToUInt64(bytes);
