@@ -41,6 +41,15 @@ internal sealed record Engine(string Name)
     /// <summary>The child's side: a guest whose console is this process's standard input and output.</summary>
     public static async Task RunChildAsync(string name, string kernel, string initrd, string[] disks)
     {
+        await using var machine = await BuildAsync(name, kernel, initrd, disks);
+        // The images are in the guest's memory now. Little is allocated from here on, so nothing else would free them on the host.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
+        await machine.StartAsync();
+        Console.Error.WriteLine(await machine.Completion);
+    }
+
+    private static async Task<VirtualMachine> BuildAsync(string name, string kernel, string initrd, string[] disks)
+    {
         var console = new StandardConsole(PipeReader.Create(Console.OpenStandardInput()), PipeWriter.Create(Console.OpenStandardOutput()));
         var builder = new VirtualMachineBuilder()
             .WithBackend(Backend(name))
@@ -53,9 +62,7 @@ internal sealed record Engine(string Name)
             builder = builder.AddVirtioBlock($"disk{i}", () => store);
         }
 
-        await using var machine = builder.Build();
-        await machine.StartAsync();
-        Console.Error.WriteLine(await machine.Completion);
+        return builder.Build();
     }
 
     /// <summary>Guest RAM with so many disks, in MiB.</summary>

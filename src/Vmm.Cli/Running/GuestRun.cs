@@ -67,6 +67,10 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
             throw;
         }
 
+        // The images are in the guest's memory now. Little is allocated from here on, so nothing else would free them on the host.
+        source = source with { AddTo = static b => b };
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
+
         RunEnd end;
         IDisposable? raw = null;
         await using (machine.ConfigureAwait(false))
