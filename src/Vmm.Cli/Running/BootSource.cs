@@ -8,10 +8,17 @@ using Vmm.Guests.Kernels;
 namespace Vmm.Cli.Running;
 
 /// <summary>What a run boots, read into memory.</summary>
-/// <param name="Name">What it is called in messages and in the report.</param>
-/// <param name="AddTo">Makes a machine boot it.</param>
-internal sealed record BootSource(string Name, Func<VirtualMachineBuilder, VirtualMachineBuilder> AddTo)
+/// <param name="name">What it is called in messages and in the report.</param>
+/// <param name="addTo">Makes a machine boot it.</param>
+internal sealed class BootSource(string name, Func<VirtualMachineBuilder, VirtualMachineBuilder> addTo)
 {
+    private Func<VirtualMachineBuilder, VirtualMachineBuilder>? _addTo = addTo;
+
+    public string Name => name;
+
+    /// <summary>Makes a machine boot it, once: what was read is not held on to.</summary>
+    public VirtualMachineBuilder AddTo(VirtualMachineBuilder builder) => Interlocked.Exchange(ref _addTo, null)!(builder);
+
     public static async Task<BootSource> LoadAsync(RunOptions options, HostStreams streams, CancellationToken cancellationToken)
     {
         if (options.Linux) return await LoadLinuxAsync(options, streams, cancellationToken).ConfigureAwait(false);

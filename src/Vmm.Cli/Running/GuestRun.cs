@@ -42,6 +42,8 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         try
         {
             source = await BootSource.LoadAsync(options, streams, signals.Token).ConfigureAwait(false);
+            // Off the stack of what read the images, which holds on to them.
+            await Task.Yield();
         }
         catch (OperationCanceledException)
         {
@@ -68,7 +70,6 @@ internal sealed class GuestRun(RunOptions options, HostStreams streams)
         }
 
         // The images are in the guest's memory now. Little is allocated from here on, so nothing else would free them on the host.
-        source = source with { AddTo = static b => b };
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
 
         RunEnd end;
