@@ -96,7 +96,7 @@ internal struct TranslatorState
     public ulong Scratch0, Scratch1;
 
     /// <summary>Functions that translated code calls.</summary>
-    public nint AccessCallback, OperationCallback, X87Callback;
+    public nint AccessCallback, OperationCallback, X87Callback, TimeCallback;
 
     /// <summary>A handle of the <see cref="Vcpu"/>, for those functions.</summary>
     public nint Owner;
@@ -113,8 +113,8 @@ internal struct TranslatorState
     /// <summary>All but DF; TF and AC, which change how code runs; NT; what SYSRET and what IRET load of the flags that are not arithmetic.</summary>
     public ulong DirectionMask, ModeMask, NestedMask, SysretMask, ReturnMask;
 
-    /// <summary>CR4.FSGSBASE and LA57; the bits of an address that are all alike in a canonical one; bits 1 to 16.</summary>
-    public ulong BasesMask, CanonicalMask, AlikeMask;
+    /// <summary>CR4.TSD; CR4.FSGSBASE and LA57; the bits of an address that are all alike in a canonical one; bits 1 to 16.</summary>
+    public ulong TimeMask, BasesMask, CanonicalMask, AlikeMask;
 
     /// <summary>Of a bit offset of 32 and of 64 bits: the sign, the number of the word, the bit in it.</summary>
     public ulong Sign32, Word32, Bit32, Sign64, Word64, Bit64;

@@ -161,7 +161,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Loads as the processor itself does (descriptor tables, TSS): with supervisor privilege, whatever CPL and AC say.</summary>
     public bool TryReadSystem<T>(ulong linear, out T value) where T : unmanaged
     {
-        ref var entry = ref _tlb.Reads(Tlb.Supervisor)[Tlb.Slot(linear)];
+        ref var entry = ref _tlb.Reads(Tlb.System)[Tlb.Slot(linear)];
         if (Covers<T>(ref entry, linear))
         {
             value = At<T>(ref entry, linear);
@@ -169,7 +169,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         value = default;
-        fixed (T* p = &value) return TryAccess(linear, (byte*)p, sizeof(T), Access.Read, Tlb.Supervisor);
+        fixed (T* p = &value) return TryAccess(linear, (byte*)p, sizeof(T), Access.Read, Tlb.System);
     }
 
     /// <summary>Stores as the processor itself does: with supervisor privilege, whatever CPL and AC say.</summary>

@@ -53,7 +53,7 @@ internal sealed unsafe partial class Vcpu
     // What the TLB covers can be read without anyone noticing.
     private bool TryGlance(ulong linear, out ulong value)
     {
-        ref var entry = ref _tlb.Reads(Tlb.Supervisor)[Tlb.Slot(linear)];
+        ref var entry = ref _tlb.Reads(Tlb.System)[Tlb.Slot(linear)];
         var covered = Covers<ulong>(ref entry, linear);
         value = covered ? At<ulong>(ref entry, linear) : 0;
         return covered;

@@ -1,6 +1,8 @@
+using System.Buffers.Binary;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
 
 namespace Vmm.Backends.Software.Interpret;
 
@@ -30,5 +32,39 @@ internal static unsafe partial class XsaveOps
             _ => ((nint)0, op.Extra, op.Size),
         };
         return op.Handler != 0;
+    }
+
+    // Page by page; in eights where each access has to be made by itself.
+    private static bool TryReadBytes(Vcpu cpu, ulong linear, Span<byte> bytes)
+    {
+        while (bytes.Length != 0)
+        {
+            if (!cpu.TryRun(linear, Access.Read, out var host, out var length)) return false;
+            var count = host == null ? 8 : Math.Min(length, bytes.Length);
+            // SAFETY: a run has its length in bytes behind its address.
+            if (host != null) new ReadOnlySpan<byte>(host, count).CopyTo(bytes);
+            else if (cpu.TryRead<ulong>(linear, out var value)) BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
+            else return false;
+            linear += (uint)count;
+            bytes = bytes[count..];
+        }
+
+        return true;
+    }
+
+    private static bool TryWriteBytes(Vcpu cpu, ulong linear, ReadOnlySpan<byte> bytes)
+    {
+        while (bytes.Length != 0)
+        {
+            if (!cpu.TryRun(linear, Access.Write, out var host, out var length)) return false;
+            var count = host == null ? 8 : Math.Min(length, bytes.Length);
+            // SAFETY: a run has its length in bytes behind its address.
+            if (host != null) bytes[..count].CopyTo(new Span<byte>(host, count));
+            else if (!cpu.TryWrite(linear, BinaryPrimitives.ReadUInt64LittleEndian(bytes))) return false;
+            linear += (uint)count;
+            bytes = bytes[count..];
+        }
+
+        return true;
     }
 }

@@ -193,25 +193,4 @@ internal static partial class XsaveOps
         wanted = cpu.S.Xcr0 & (cpu.Reg<uint>(0) | cpu.Gpr(2) << 32);
         return true;
     }
-
-    private static bool TryReadBytes(Vcpu cpu, ulong linear, Span<byte> bytes)
-    {
-        for (var i = 0; i < bytes.Length; i += 8)
-        {
-            if (!cpu.TryRead<ulong>(linear + (uint)i, out var value)) return false;
-            BinaryPrimitives.WriteUInt64LittleEndian(bytes[i..], value);
-        }
-
-        return true;
-    }
-
-    private static bool TryWriteBytes(Vcpu cpu, ulong linear, ReadOnlySpan<byte> bytes)
-    {
-        for (var i = 0; i < bytes.Length; i += 8)
-        {
-            if (!cpu.TryWrite(linear + (uint)i, BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]))) return false;
-        }
-
-        return true;
-    }
 }

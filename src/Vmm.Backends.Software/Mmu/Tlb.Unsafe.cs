@@ -6,13 +6,14 @@ namespace Vmm.Backends.Software.Mmu;
 /// <summary>
 /// The software TLBs of one vCPU, in memory that lies at a fixed distance from its state so that translated code reaches them.
 /// A set has a read and a write array; there is a set for each privilege view (supervisor, supervisor with AC set, user) and
-/// one that is never filled, for when every access must be looked at (alignment checks, data breakpoints). An entry's presence
+/// one that is never filled, for when every access must be looked at (alignment checks, data breakpoints); and one for what the processor
+/// itself reads (descriptor tables, TSS), which would else be at odds with the kernel's own data. An entry's presence
 /// is the permission. Loads and stores of equally placed buffers do not collide, as each has its own array.
 /// </summary>
 internal sealed unsafe class Tlb
 {
     public const int Size = 1024;
-    public const int Supervisor = 0, SupervisorAc = 1, User = 2, Checked = 3, Sets = 4;
+    public const int Supervisor = 0, SupervisorAc = 1, User = 2, Checked = 3, System = 4, Sets = 5;
 
     /// <summary>Bytes of one array: the tags, and the addends after them.</summary>
     public const int ArrayBytes = Size * 16;

@@ -231,6 +231,7 @@ internal sealed unsafe partial class BlockTranslator
     // What is done when the TLB does not cover an access: C# fills it, or has the interpreter go on.
     private void EmitMiss(in Miss miss)
     {
+        var access = _vectors ? _stubs.VectorAccess : _stubs.Access;
         _e.Land(miss.Operand);
         if (miss.Register < 0) _e.Constant(Linear, miss.Address);
         else _e.Move(Linear, miss.Register);
@@ -242,12 +243,12 @@ internal sealed unsafe partial class BlockTranslator
             var one = _e.IfZero();
             // The call's operand is behind the constant and one byte of opcode.
             _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = miss.Translation, Index = miss.Index, Crosses = true, Patch = _e.At + 6 }));
-            _e.Call(_stubs.Access);
+            _e.Call(access);
             _e.Bind(one);
         }
 
         _e.Constant(Rcx, (uint)miss.Site);
-        _e.Call(_stubs.Access);
+        _e.Call(access);
         _e.Jump(miss.Retry);
     }
 

@@ -28,8 +28,10 @@ internal sealed unsafe partial class BlockTranslator
                 EmitBase(instruction);
                 return true;
             case Mnemonic.Mov when instruction.Op1Register.IsSegmentRegister():
-                _e.Load16(Rcx, StateLayout.Selector(OperandDecoder.Number(instruction.Op1Register)));
-                StoreGuest(Number(instruction.Op0Register), Rcx);
+                EmitStoreSelector(instruction);
+                return true;
+            case Mnemonic.Rdtsc:
+                EmitTime(ref op);
                 return true;
             case Mnemonic.Syscall: return EmitSyscall();
             case Mnemonic.Sysretq: return EmitSysret();
@@ -90,6 +92,44 @@ internal sealed unsafe partial class BlockTranslator
         EmitMask(Rcx, mask);
         if (bit != 0) _e.Lea(Rcx, Rcx, -1, 1, bit);
         _e.Store(StateLayout.SystemFlags, Rcx);
+    }
+
+    private void EmitStoreSelector(in Instruction instruction)
+    {
+        var place = StateLayout.Selector(OperandDecoder.Number(instruction.Op1Register));
+        if (instruction.Op0Kind == OpKind.Register)
+        {
+            _e.Load16(Rcx, place);
+            StoreGuest(Number(instruction.Op0Register), Rcx);
+            return;
+        }
+
+        EmitAddress(instruction, Segment(instruction));
+        EmitLinear(2, true);
+        _e.Load16(Rcx, place);
+        _e.Bytes([0x66, 0x43, 0x89, 0x0C, 0x3E]); // mov [r14 + r15], cx
+    }
+
+    // By a short call, which leaves vector registers in the state.
+    private void EmitTime(ref Op op)
+    {
+        _e.Load(Rcx, StateLayout.Cr4);
+        _e.Extract(Rcx, Rcx, StateLayout.TimeMask);
+        EmitInterpretUnlessZero();
+        if (_vectors)
+        {
+            EmitOperation(ref op);
+            return;
+        }
+
+        _e.Load32(Rcx, StateLayout.X87Dead);
+        _e.Lea(Rcx, Rcx, -1, 1, -1);
+        var simple = _e.IfZero();
+        EmitOperation(ref op);
+        var over = _e.Jump();
+        _e.Bind(simple);
+        _e.Call(_stubs.Time);
+        _e.Land(over);
     }
 
     // RDFSBASE and its like, where CR4 allows them and addresses have 48 bits.

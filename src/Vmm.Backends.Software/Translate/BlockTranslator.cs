@@ -41,6 +41,9 @@ internal sealed unsafe partial class BlockTranslator
     private uint _mode;
     private bool _grouped;
 
+    // Whether any of the blocks counts on vector registers being in the host's.
+    private bool _vectors;
+
     // How many blocks there are, the number of the current one, its first instruction among all, and the instruction in it.
     private int _parts, _part, _first, _index;
     private ulong _next;
@@ -83,6 +86,7 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _plan.End();
+        _vectors = vectors;
         (vectors, x87) = (false, false);
         for (_part = _first = 0; _part < _parts; _part++)
         {
@@ -105,6 +109,7 @@ internal sealed unsafe partial class BlockTranslator
         _t = translation;
         (_parts, _part, _first) = (1, 0, 0);
         if (code.IsEmpty || !TryDecode(translation.Block, translation.Rip, code, 0)) return 0;
+        _vectors = _kinds.AsSpan(0, translation.Block->Count).Contains(RelocatableKind.Vector);
         var start = _e.At;
         EmitBody(index);
         EmitMisses();
@@ -143,7 +148,7 @@ internal sealed unsafe partial class BlockTranslator
             ref var op = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), i);
             var undefined = op.Handler == ControlOps.Undefined;
             if (!undefined && (instruction.Length != op.Length || instruction.IP - rip != op.Offset)) return false;
-            _kinds[first + i] = undefined ? RelocatableKind.No : Relocatable.Classify(instruction, _mode);
+            _kinds[first + i] = undefined ? RelocatableKind.No : Relocatable.Classify(instruction, _mode, _counted);
         }
 
         return true;
@@ -294,7 +299,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         var single = _sites.AddSingle(_t.Block, _index, op);
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t, Index = _index, Single = single }));
-        _e.Call(_stubs.Operation);
+        _e.Call(_vectors ? _stubs.VectorOperation : _stubs.Operation);
         _barrier++;
         return true;
     }

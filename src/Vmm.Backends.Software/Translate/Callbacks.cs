@@ -18,5 +18,9 @@ internal static class Callbacks
     [UnmanagedCallersOnly]
     public static int X87(nint owner) => (int)Processor(owner).ServeX87();
 
+    /// <summary>RDTSC. Only the registers that a call may change are saved, and the guest's vector registers are in the state.</summary>
+    [UnmanagedCallersOnly]
+    public static ulong Time(nint owner) => Processor(owner).Tsc;
+
     private static Vcpu Processor(nint owner) => (Vcpu)GCHandle.FromIntPtr(owner).Target!;
 }

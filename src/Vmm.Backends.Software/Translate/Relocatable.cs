@@ -7,7 +7,10 @@ namespace Vmm.Backends.Software.Translate;
 internal static class Relocatable
 {
     /// <summary>How to translate an instruction in a mode.</summary>
-    public static RelocatableKind Classify(in Instruction instruction, uint mode)
+    /// <param name="instruction">The instruction.</param>
+    /// <param name="mode">The <see cref="CpuMode"/>.</param>
+    /// <param name="counted">Time is counted in instructions, so who asks for it must say where it is.</param>
+    public static RelocatableKind Classify(in Instruction instruction, uint mode, bool counted)
     {
         switch (instruction.Mnemonic)
         {
@@ -18,6 +21,7 @@ internal static class Relocatable
             case Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Pushfq or Mnemonic.Cld or Mnemonic.Std
                 or Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Syscall or Mnemonic.Sysretq or Mnemonic.Iretq:
                 return RelocatableKind.System;
+            case Mnemonic.Rdtsc: return counted ? RelocatableKind.No : RelocatableKind.System;
             case Mnemonic.Div: return instruction.Code is Code.Div_rm32 or Code.Div_rm64 ? RelocatableKind.Divide : RelocatableKind.No;
             case Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret: return RelocatableKind.Branch;
             case Mnemonic.Mov: return IsPlainMove(instruction) ? RelocatableKind.Integer : IsSystemRead(instruction) ? RelocatableKind.System : RelocatableKind.No;
@@ -74,7 +78,7 @@ internal static class Relocatable
 
     // A segment's selector, or a control register that is a field of the state, into a register.
     private static bool IsSystemRead(in Instruction instruction) =>
-        (instruction.Code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg && instruction.Op0Kind == OpKind.Register)
+        instruction.Code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg || (instruction.Code == Code.Mov_rm16_Sreg && instruction.Op0Kind == OpKind.Memory)
         || (instruction.Code == Code.Mov_r64_cr && instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4);
 
     private static bool IsVector(in Instruction instruction, uint mode)

@@ -42,6 +42,8 @@ internal static unsafe class StateLayout
     public static readonly int NestedMask = At(s => (byte*)&s->Translator.NestedMask);
     public static readonly int SysretMask = At(s => (byte*)&s->Translator.SysretMask);
     public static readonly int ReturnMask = At(s => (byte*)&s->Translator.ReturnMask);
+    public static readonly int TimeCallback = At(s => (byte*)&s->Translator.TimeCallback);
+    public static readonly int TimeMask = At(s => (byte*)&s->Translator.TimeMask);
     public static readonly int BasesMask = At(s => (byte*)&s->Translator.BasesMask);
     public static readonly int CanonicalMask = At(s => (byte*)&s->Translator.CanonicalMask);
     public static readonly int AlikeMask = At(s => (byte*)&s->Translator.AlikeMask);

@@ -23,10 +23,13 @@ internal sealed class Stubs
         Link = EmitLeave(ExitKind.Link);
         Interpret = EmitLeave(ExitKind.Interpret);
         Event = EmitLeave(ExitKind.Event);
-        Access = EmitCall(StateLayout.AccessCallback, loadsX87: false);
-        Operation = EmitCall(StateLayout.OperationCallback, loadsX87: false);
-        LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true);
+        Access = EmitCall(StateLayout.AccessCallback, loadsX87: false, vectors: false);
+        VectorAccess = EmitCall(StateLayout.AccessCallback, loadsX87: false, vectors: true);
+        Operation = EmitCall(StateLayout.OperationCallback, loadsX87: false, vectors: false);
+        VectorOperation = EmitCall(StateLayout.OperationCallback, loadsX87: false, vectors: true);
+        LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true, vectors: true);
         LoadVector = EmitLoadVector();
+        Time = EmitTime();
     }
 
     /// <summary><c>int Enter(base register, code)</c>: returns an <see cref="ExitKind"/>.</summary>
@@ -44,14 +47,23 @@ internal sealed class Stubs
     /// <summary>Called with a site in ECX and an address in R14, which the TLB did not cover; returns to try again.</summary>
     public int Access { get; }
 
+    /// <summary>The same, of a block with vector instructions: their registers are in the host's again afterwards.</summary>
+    public int VectorAccess { get; }
+
     /// <summary>Called with a site in ECX: the interpreter does one instruction.</summary>
     public int Operation { get; }
+
+    /// <summary>The same, of a block with vector instructions.</summary>
+    public int VectorOperation { get; }
 
     /// <summary>Called with a site in ECX at the start of a block with vector instructions when the registers are in the state.</summary>
     public int LoadVector { get; }
 
     /// <summary>Called with a site in ECX at the start of a block with x87 instructions when the registers are in the state.</summary>
     public int LoadX87 { get; }
+
+    /// <summary>Called for RDTSC by a block without vector instructions while no x87 register of the guest's is in the host's.</summary>
+    public int Time { get; }
 
     private int EmitEnter()
     {
@@ -112,7 +124,7 @@ internal sealed class Stubs
         _e.Bytes([0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3]);
     }
 
-    private int EmitCall(int callback, bool loadsX87)
+    private int EmitCall(int callback, bool loadsX87, bool vectors)
     {
         var start = _e.At;
         _e.Lea(Rsp, Rsp, -1, 1, 8);
@@ -122,7 +134,7 @@ internal sealed class Stubs
         _e.Store(StateLayout.Linear, R14);
         StoreRegisters();
         StoreFlags();
-        _e.Load32(R12, StateLayout.VectorDead);
+        if (vectors) _e.Load32(R12, StateLayout.VectorDead);
         _e.Load32(R13, StateLayout.X87Dead);
         SaveLive();
         _e.Load(_windows ? Rcx : Rdi, StateLayout.Owner);
@@ -135,10 +147,15 @@ internal sealed class Stubs
         var resume = _e.IfZero();
         Return(-1);
         _e.Bind(resume);
-        // The registers go back where they were: the rest of the block counts on them.
-        var over = UnlessZero(R12);
-        RestoreVector(0);
-        _e.Land(over);
+        // The registers go back where they were if the rest of the block counts on that.
+        int over;
+        if (vectors)
+        {
+            over = UnlessZero(R12);
+            RestoreVector(0);
+            _e.Land(over);
+        }
+
         if (loadsX87)
         {
             RestoreX87();
@@ -153,6 +170,36 @@ internal sealed class Stubs
         LoadFlags();
         LoadRegisters();
         _e.Load(R14, StateLayout.Linear);
+        _e.JumpPlace(StateLayout.Return);
+        return start;
+    }
+
+    private int EmitTime()
+    {
+        // What a callee may change; RAX and RDX are the result.
+        ReadOnlySpan<byte> changed = [1, 4, 6, 7, 8, 9];
+        var start = _e.At;
+        _e.Lea(Rsp, Rsp, -1, 1, 8);
+        _e.Load(R15, -8);
+        _e.Store(StateLayout.Return, R15);
+        foreach (var guest in changed) _e.Store(Place(guest), HostOf(guest));
+        StoreFlags();
+        _e.Load32(Rcx, StateLayout.VectorDead);
+        var over = UnlessZero(Rcx);
+        _e.Call(_save);
+        _e.Land(over);
+        _e.Load(_windows ? Rcx : Rdi, StateLayout.Owner);
+        _e.Move(R14, Rsp);
+        _e.Load(Rsp, StateLayout.HostStack);
+        _e.Bytes([0x41, 0xFF, 0x96]); // call [r14 + callback]
+        _e.Int(StateLayout.TimeCallback);
+        _e.Move(Rsp, R14);
+        _e.Move(R14, Rax);
+        LoadFlags();
+        _e.RotateRight(R15, R14, 32);
+        _e.Lea(Rax, R14, -1, 1, 0, wide: false);
+        _e.Lea(Rdx, R15, -1, 1, 0, wide: false);
+        foreach (var guest in changed) _e.Load(HostOf(guest), Place(guest));
         _e.JumpPlace(StateLayout.Return);
         return start;
     }

@@ -37,11 +37,12 @@ internal sealed unsafe class Translator : IDisposable
         (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask, s.OffsetMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM), 0xFFF);
         const ulong loaded = Flags.Defined & ~(Flags.VM | Flags.Arithmetic);
         (s.DirectionMask, s.ModeMask, s.NestedMask, s.SysretMask, s.ReturnMask) = (~Flags.DF, Flags.TF | Flags.AC, Flags.NT, loaded & ~Flags.RF, loaded);
-        (s.BasesMask, s.CanonicalMask, s.AlikeMask) = (ControlBits.Cr4FsGsBase | ControlBits.Cr4La57, 0xFFFF_8000_0000_0000, 0x1FFFE);
+        (s.TimeMask, s.BasesMask, s.CanonicalMask, s.AlikeMask) = (ControlBits.Cr4Tsd, ControlBits.Cr4FsGsBase | ControlBits.Cr4La57, 0xFFFF_8000_0000_0000, 0x1FFFE);
         (s.Sign32, s.Word32, s.Bit32, s.Sign64, s.Word64, s.Bit64) = (1UL << 31, 0xFFFFFFE0, 31, 1UL << 63, ~63UL, 63);
         s.UserReturn.CodeSelector = s.KernelReturn.CodeSelector = 1;
         s.AccessCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Access;
         s.OperationCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Operation;
+        s.TimeCallback = (nint)(delegate* unmanaged<nint, ulong>)&Callbacks.Time;
         s.X87Callback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.X87;
     }
 

@@ -170,6 +170,53 @@ public abstract class LongModeTests<TEngine> where TEngine : IEngine
         Assert.Equal(new Trap(6, 0, 0x400000), guest.RunToTrap());
     }
 
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void TimeStamp_ReadAgainAndAgain_NeverGoesBackAndChangesNothingElse(bool vectors)
+    {
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            Label loop = a.CreateLabel(), back = a.CreateLabel();
+            if (vectors) { a.movq(xmm3, rsi); a.fldpi(); }
+            a.Label(ref loop);
+            a.sub(rcx, 1);
+            a.stc();
+            a.rdtsc();
+            a.adc(rbx, 0);
+            a.shl(rdx, 32);
+            a.or(rax, rdx);
+            a.cmp(rax, rdi);
+            a.jb(back);
+            a.mov(rdi, rax);
+            a.test(rcx, rcx);
+            a.jne(loop);
+            a.xor(edi, edi);
+            a.Label(ref back);
+            a.mov(eax, 0);
+            if (vectors) { a.movq(rax, xmm3); a.fstp(__tbyte_ptr[0x10000]); }
+        });
+        for (var i = 0; i < 16; i++)
+        {
+            if (i != 4) guest[i] = (ulong)i * 0x0101_0101_0101_0101;
+        }
+
+        (guest[1], guest[3], guest[7]) = (100, 0, 0);
+        guest.RunToEnd();
+        Assert.Equal((0UL, 100UL, 0UL), (guest[1], guest[3], guest[7]));
+        Assert.Equal(vectors ? 0x0606_0606_0606_0606UL : 0, guest[0]);
+        foreach (var i in (int[])[5, 6, 8, 9, 10, 11, 12, 13, 14, 15]) Assert.Equal((ulong)i * 0x0101_0101_0101_0101, guest[i]);
+        Assert.Equal(SystemGuest.Stack, guest[4]);
+        if (vectors) Assert.Equal(0xC90F_DAA2_2168_C235, guest.Read<ulong>(0x10000));
+    }
+
+    [Fact]
+    public void TimeStamp_ReadByAUserWhoMayNot_IsProtectionFault()
+    {
+        using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.nop(); mark("read"); a.rdtsc(); }, user: true);
+        guest.State.Cr4 |= 4;
+        Assert.Equal(new Trap(13, 0, guest["read"]), guest.RunToTrap());
+    }
+
     private static SystemGuest SystemCall(SystemGuest guest, Action<Assembler, Action<string>> entry)
     {
         guest.State.Msrs = [new(Star, 0x0018_0008_0000_0000), new(Lstar, Entry), new(Fmask, 0x500)];
