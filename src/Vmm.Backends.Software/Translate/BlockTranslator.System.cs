@@ -99,8 +99,11 @@ internal sealed unsafe partial class BlockTranslator
         var place = StateLayout.Selector(OperandDecoder.Number(instruction.Op1Register));
         if (instruction.Op0Kind == OpKind.Register)
         {
+            var guest = Number(instruction.Op0Register);
             _e.Load16(Rcx, place);
-            StoreGuest(Number(instruction.Op0Register), Rcx);
+            if (instruction.Op0Register.GetSize() != 2) StoreGuest(guest, Rcx);
+            else if (HostOf(guest) < 0) _e.Store16(Place(guest), Rcx);
+            else _e.Move16(HostOf(guest), Rcx);
             return;
         }
 

@@ -64,6 +64,15 @@ internal sealed unsafe class Emitter : CodeWriter
         WriteByte((byte)(0xC0 | (from & 7) << 3 | (to & 7)));
     }
 
+    /// <summary>Moves 16 bits of one of the lower registers; the others of the target stay.</summary>
+    public void Move16(int to, int from)
+    {
+        WriteByte(0x66);
+        Rex(false, from, 0, to);
+        WriteByte(0x89);
+        WriteByte((byte)(0xC0 | (from & 7) << 3 | (to & 7)));
+    }
+
     /// <summary>Loads a constant by the shortest instruction.</summary>
     public void Constant(int to, ulong value)
     {

@@ -78,7 +78,7 @@ internal static class Relocatable
 
     // A segment's selector, or a control register that is a field of the state, into a register.
     private static bool IsSystemRead(in Instruction instruction) =>
-        instruction.Code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg || (instruction.Code == Code.Mov_rm16_Sreg && instruction.Op0Kind == OpKind.Memory)
+        instruction.Code is Code.Mov_rm16_Sreg or Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg
         || (instruction.Code == Code.Mov_r64_cr && instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4);
 
     private static bool IsVector(in Instruction instruction, uint mode)

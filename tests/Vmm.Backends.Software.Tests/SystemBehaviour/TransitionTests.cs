@@ -244,6 +244,11 @@ public sealed class TransitionTests
         a.mov(r9, ds);
         a.mov(r10d, ss);
         a.mov(__word_ptr[0x11000], cs);
+        a.mov(ax, ss);
+        a.mov(r9w, cs);
+        a.mov(r11w, ds);
+        a.add(rdx, rax);
+        a.add(rdx, r11);
         a.add(rdx, r9);
         a.add(rdx, r10);
         a.mov(r14, cr0);
@@ -283,7 +288,7 @@ public sealed class TransitionTests
             a.add(rdi, rax);
             a.mov(eax, ss);
             a.add(rdi, rax);
-            a.mov(eax, __dword_ptr[0x10001]);
+            a.mov(r10d, __dword_ptr[0x10001]);
             a.add(rdx, r11);
             a.stc();
         });
@@ -357,26 +362,52 @@ public sealed class TransitionTests
 
     private static Result Compare(Action<Assembler, Action<string>> body, bool user, Action<SystemGuest> prepare)
     {
+        Compare(body, user, prepare, slice: 3);
+        return Compare(body, user, prepare, slice: 100_000);
+    }
+
+    private static Result Compare(Action<Assembler, Action<string>> body, bool user, Action<SystemGuest> prepare, ulong slice)
+    {
         using var interpreted = new SystemGuest<Interpreted>(64, body, user: user, nanosecondsPerInstruction: 1);
         using var translated = new SystemGuest<Translated>(64, body, user: user, nanosecondsPerInstruction: 1);
-        var stops = new List<VcpuStopKind>();
-        foreach (var guest in (SystemGuest[])[interpreted, translated])
+        SystemGuest[] guests = [interpreted, translated];
+        foreach (var guest in guests)
         {
             prepare(guest);
-            stops.Add(guest.Run().Kind);
+            guest.Cpu.SetState(guest.State);
         }
 
+        // Every few instructions both are looked at.
+        VcpuStopKind stop;
+        do
+        {
+            var stops = guests.Select(guest =>
+            {
+                guest.Cpu.StopAfter(slice);
+                var kind = guest.Cpu.Run().Kind;
+                guest.Cpu.GetState(guest.State);
+                return kind;
+            }).ToList();
+            stop = stops[0];
+            Assert.Equal(stop, stops[1]);
+            AssertAlike(interpreted, translated);
+        }
+        while (stop == VcpuStopKind.Debug);
+
+        byte[] first = new byte[0x40000], second = new byte[0x40000];
+        Assert.True(interpreted.Bus.Memory.TryRead(0, first) && translated.Bus.Memory.TryRead(0, second));
+        Assert.True(first.AsSpan().SequenceEqual(second), $"memory differs at 0x{first.AsSpan().CommonPrefixLength(second):x}");
+        var inHandler = interpreted.State.Rip - 1 - SystemGuest.Handlers < 0x1000;
+        return new Result(stop, interpreted.State, inHandler ? interpreted.Trap : default, n => interpreted[n]);
+    }
+
+    private static void AssertAlike(SystemGuest interpreted, SystemGuest translated)
+    {
         var (a, b) = (interpreted.State, translated.State);
-        Assert.Equal(stops[0], stops[1]);
         Assert.Equal(a.Gpr, b.Gpr);
         Assert.Equal(a.Segments, b.Segments);
         Assert.Equal((a.Rip, a.Rflags, a.Cr0, a.Cr2, a.Cr4, a.Efer, a.NmiBlocked, a.NmiPending), (b.Rip, b.Rflags, b.Cr0, b.Cr2, b.Cr4, b.Efer, b.NmiBlocked, b.NmiPending));
         Assert.Equal(interpreted.Cpu.InstructionsRetired, translated.Cpu.InstructionsRetired);
-        byte[] first = new byte[0x40000], second = new byte[0x40000];
-        Assert.True(interpreted.Bus.Memory.TryRead(0, first) && translated.Bus.Memory.TryRead(0, second));
-        Assert.True(first.AsSpan().SequenceEqual(second), $"memory differs at 0x{first.AsSpan().CommonPrefixLength(second):x}");
-        var inHandler = a.Rip - 1 - SystemGuest.Handlers < 0x1000;
-        return new Result(stops[0], a, inHandler ? interpreted.Trap : default, n => interpreted[n]);
     }
 
     private sealed record Result(VcpuStopKind Stop, VcpuState State, Trap Trap, Func<string, ulong> Label)
