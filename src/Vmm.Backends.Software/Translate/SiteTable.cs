@@ -13,15 +13,18 @@ internal sealed unsafe class SiteTable : IDisposable
     private const int UnitSize = 8, ChunkUnits = ChunkSize / UnitSize;
 
     private readonly List<nint> _chunks = [];
-    private readonly List<nint> _siteChunks = [];
+    // Arrays, as every exit looks into both.
+    private nint[] _siteChunks = new nint[64];
     // By number; there is no translation 0.
-    private readonly List<Translation> _translations = [null!];
+    private Translation[] _translations = new Translation[4096];
+    private int _siteChunkCount;
+    private int _translationCount = 1;
     private int _used = ChunkSize;
     private int _usedUnits = ChunkUnits;
 
     /// <summary>A site. Only long ones may be asked for what the second half holds.</summary>
     // SAFETY: numbers are those that Add gave, whose memory lives until Clear.
-    public ref SiteEntry this[int number] => ref *(SiteEntry*)(_siteChunks[number / ChunkUnits] + number % ChunkUnits * UnitSize);
+    public ref SiteEntry this[int number] => ref *(SiteEntry*)(_siteChunks[(uint)number / ChunkUnits] + (nint)((uint)number % ChunkUnits * UnitSize));
 
     /// <summary>The translation of a number.</summary>
     public Translation Translation(int number) => _translations[number];
@@ -30,15 +33,16 @@ internal sealed unsafe class SiteTable : IDisposable
     public Translation TranslationOf(in SiteEntry site) => _translations[site.Translation];
 
     /// <summary>All translations, those that were given up included.</summary>
-    public ReadOnlySpan<Translation> Translations => CollectionsMarshal.AsSpan(_translations)[1..];
+    public ReadOnlySpan<Translation> Translations => _translations.AsSpan(1, _translationCount - 1);
 
     /// <summary>The number of a translation, which gets one if it has none.</summary>
     public int Number(Translation translation)
     {
         if (translation.Number == 0)
         {
-            translation.Number = _translations.Count;
-            _translations.Add(translation);
+            if (_translationCount == _translations.Length) Array.Resize(ref _translations, _translationCount * 2);
+            translation.Number = _translationCount;
+            _translations[_translationCount++] = translation;
         }
 
         return translation.Number;
@@ -50,14 +54,15 @@ internal sealed unsafe class SiteTable : IDisposable
         var bytes = site.IsLong ? sizeof(SiteEntry) : UnitSize;
         if (_usedUnits + bytes / UnitSize > ChunkUnits)
         {
-            _siteChunks.Add((nint)NativeMemory.Alloc(ChunkSize));
+            if (_siteChunkCount == _siteChunks.Length) Array.Resize(ref _siteChunks, _siteChunkCount * 2);
+            _siteChunks[_siteChunkCount++] = (nint)NativeMemory.Alloc(ChunkSize);
             _usedUnits = 0;
         }
 
         var entry = new SiteEntry(site);
         // SAFETY: the chunk has room for as many bytes, as was just checked.
-        Buffer.MemoryCopy(&entry, (byte*)_siteChunks[^1] + _usedUnits * UnitSize, bytes, bytes);
-        var number = (_siteChunks.Count - 1) * ChunkUnits + _usedUnits;
+        Buffer.MemoryCopy(&entry, (byte*)_siteChunks[_siteChunkCount - 1] + _usedUnits * UnitSize, bytes, bytes);
+        var number = (_siteChunkCount - 1) * ChunkUnits + _usedUnits;
         _usedUnits += bytes / UnitSize;
         return number;
     }
@@ -91,10 +96,10 @@ internal sealed unsafe class SiteTable : IDisposable
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
         _used = ChunkSize;
-        foreach (var chunk in _siteChunks) NativeMemory.Free((void*)chunk);
-        _siteChunks.Clear();
-        _usedUnits = ChunkUnits;
-        _translations.RemoveRange(1, _translations.Count - 1);
+        foreach (var chunk in _siteChunks.AsSpan(0, _siteChunkCount)) NativeMemory.Free((void*)chunk);
+        Array.Clear(_siteChunks, 0, _siteChunkCount);
+        Array.Clear(_translations, 0, _translationCount);
+        (_siteChunkCount, _translationCount, _usedUnits) = (0, 1, ChunkUnits);
     }
 
     public void Dispose() => Clear();
