@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.Reflection.PortableExecutable;
 using System.Runtime.InteropServices;
 using System.Xml.Linq;
 
@@ -57,9 +58,28 @@ public class PackageTests(PackedFeed feed) : IClassFixture<PackedFeed>
     [Fact]
     public async Task App_ThatReferencesVmmAlone_RunsAGuest()
     {
-        var app = MakeApp("app");
+        var app = MakeApp("app", "using Vmm.Backends.Software;\n" + Code(Repository.Read(Sample)) + "Console.WriteLine(typeof(SoftwareHypervisor).Assembly.Location);\n");
         (await Command.DotnetAsync(app, "build", "-c", "Release", "-o", "out", "-warnaserror", "-p:UseSharedCompilation=false", "-nodeReuse:false", "-v", "quiet")).Succeeded("dotnet build");
-        AssertRan((await Command.DotnetAsync(app, Path.Combine("out", "app.dll"))).Succeeded("the app"));
+        var ran = (await Command.DotnetAsync(app, Path.Combine("out", "app.dll"))).Succeeded("the app");
+        var loaded = ran.Split('\n')[2];
+        AssertRan(ran, loaded);
+
+        // Hosts that the packages hold code for run that, and the others the plain assembly.
+        using var image = new PEReader(File.OpenRead(loaded));
+        Assert.Equal(RuntimeInformation.RuntimeIdentifier is "linux-x64" or "win-x64", image.PEHeaders.CorHeader!.ManagedNativeHeaderDirectory.Size > 0);
+    }
+
+    [Theory]
+    [InlineData("Vmm.Core")]
+    [InlineData("Vmm.Backends.Software")]
+    public void Package_HasThePlainAssemblyToo(string name)
+    {
+        using var package = Open(name);
+        using var bytes = new MemoryStream();
+        using (var entry = package.GetEntry($"lib/net10.0/{name}.dll")!.Open()) entry.CopyTo(bytes);
+        bytes.Position = 0;
+        using var image = new PEReader(bytes);
+        Assert.Equal(0, image.PEHeaders.CorHeader!.ManagedNativeHeaderDirectory.Size);
     }
 
     [Fact]
