@@ -11,7 +11,7 @@ namespace Vmm.Backends.Software.Translate;
 internal sealed unsafe class TargetCache
 {
     /// <summary>Entries of one view.</summary>
-    public const int Size = 8192;
+    public const int Size = 16384;
 
     /// <summary>Bytes of one view: entries of a key and the code's address.</summary>
     public const int Bytes = Size * 16;
