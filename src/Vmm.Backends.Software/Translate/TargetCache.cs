@@ -27,7 +27,7 @@ internal sealed unsafe class TargetCache
     private readonly VcpuMemory _memory;
     private readonly ushort[] _journal = new ushort[JournalSize];
     private readonly bool[] _used = new bool[Views];
-    private readonly PageFilter _globalPages = new(), _otherPages = new();
+    private readonly PageFilter _globalPages = new(1024), _otherPages = new(128);
     private int _journaled;
 
     public TargetCache(VcpuMemory memory)
@@ -118,17 +118,29 @@ internal sealed unsafe class TargetCache
         _used[view] = false;
     }
 
-    /// <summary>Pages that may have targets: most INVLPGs are of pages that never held code.</summary>
-    private sealed class PageFilter
+    /// <summary>Pages that may have targets: most INVLPGs are of pages that never held code, and a look at all entries is dear.</summary>
+    /// <param name="words">Words of bits, a power of two. Each page sets two bits.</param>
+    private sealed class PageFilter(int words)
     {
-        private readonly ulong[] _bits = new ulong[128];
+        private readonly ulong[] _bits = new ulong[words];
 
-        public void Add(ulong linear) => _bits[Word(linear)] |= 1UL << (int)(linear >> 12 & 63);
+        public void Add(ulong linear)
+        {
+            var hash = Hash(linear);
+            Word(hash >> 24) |= 1UL << (int)(hash >> 24 & 63);
+            Word(hash >> 44) |= 1UL << (int)(hash >> 44 & 63);
+        }
 
-        public bool MayHave(ulong linear) => (_bits[Word(linear)] >> (int)(linear >> 12 & 63) & 1) != 0;
+        public bool MayHave(ulong linear)
+        {
+            var hash = Hash(linear);
+            return (Word(hash >> 24) >> (int)(hash >> 24 & 63) & Word(hash >> 44) >> (int)(hash >> 44 & 63) & 1) != 0;
+        }
 
         public void Clear() => Array.Clear(_bits);
 
-        private static int Word(ulong linear) => (int)((linear >> 18 ^ linear >> 25) & 127);
+        private static ulong Hash(ulong linear) => (linear >> 12) * 0x9E37_79B9_7F4A_7C15;
+
+        private ref ulong Word(ulong hash) => ref _bits[(int)(hash >> 6) & (_bits.Length - 1)];
     }
 }

@@ -133,20 +133,25 @@ public sealed class TransitionTests
         // The handler sends another one to its own processor, which may come only behind its IRET.
         var guest = Compare((a, mark) =>
         {
-            var again = a.CreateLabel();
+            Label again = a.CreateLabel(), once = a.CreateLabel();
             a.mov(__dword_ptr[rbp + 0xF0], 0x1FF);
             a.Label(ref again);
             a.@int(0x81);
             a.dec(r8);
             a.jne(again);
+            // The second time what it goes back to is known.
+            a.Label(ref once);
+            a.xor(ebx, ebx);
             a.mov(__dword_ptr[rbp + 0x300], 0x400);
             a.db(0xEB, 0);
             a.mov(rsi, rbx);
+            a.dec(r12);
+            a.jne(once);
             a.@int(0x80);
         }, user: false, g =>
         {
             g.Write(SystemGuest.Tables + 0x1018, 0xC0000083UL);
-            (g[5], g[8]) = (0xFEE00000, Rounds);
+            (g[5], g[8], g[12]) = (0xFEE00000, Rounds, 3);
             g.Handle(0x81, a => a.iretq());
             g.Handle(2, a =>
             {
