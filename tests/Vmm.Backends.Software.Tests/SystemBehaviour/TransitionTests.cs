@@ -172,7 +172,7 @@ public sealed class TransitionTests
 
     [Theory]
     [InlineData(0x1234UL, 0x10020UL), InlineData(0x0000_8000_0000_0000UL, 0x10020UL), InlineData(0xFFFF_8000_0000_0000UL, 0x10020UL), InlineData(0xFFFF_7FFF_FFFF_FFFFUL, 0x10020UL),
-        InlineData(ulong.MaxValue, 0x10020UL), InlineData(0x7FFF_FFFF_FFFFUL, 0x10020UL), InlineData(0x1234UL, 0x20UL), InlineData(0xFFFF_0000_1234_5678UL, 0x10020UL)]
+        InlineData(ulong.MaxValue, 0x10020UL), InlineData(0x7FFF_8000_0000_1234UL, 0x10020UL), InlineData(0x7FFF_FFFF_FFFFUL, 0x10020UL), InlineData(0x1234UL, 0x20UL), InlineData(0xFFFF_0000_1234_5678UL, 0x10020UL)]
     public void SegmentBases_ReadAndWritten_AreCheckedAsAlways(ulong value, ulong features) => Compare((a, mark) => Loop(a, () =>
     {
         a.rdfsbase(r9);
