@@ -6,7 +6,7 @@ namespace Vmm.Benchmarks;
 
 /// <summary>
 /// The programs of benchmarks/guest on this host, on QEMU's translator and on Vmm's engines: the same kernel, initramfs and programs in one run,
-/// host CPU time of N repeats less that of none, medians, ratios and geometric means by group, as a Markdown table.
+/// host CPU time of N repeats less that of none, each after a first run that is not measured, medians, ratios and geometric means by group, as a Markdown table.
 /// </summary>
 internal static class ProgramBenchmark
 {
@@ -71,7 +71,7 @@ internal static class ProgramBenchmark
         double T(string engine, string program) => Math.Max(1e-6, Median(times[(engine, program)]));
         var qemu = engines.FirstOrDefault(e => e.IsQemu)?.Name;
         var ours = engines.Where(e => !e.IsQemu).Select(e => e.Name).ToList();
-        Console.WriteLine($"Median of {runs}; host CPU time of N repeats less that of none{(hung > 0 ? $"; {hung} boots hung and were repeated" : "")}.\n");
+        Console.WriteLine($"Median of {runs}; host CPU time of N repeats less that of none, after a first run{(hung > 0 ? $"; {hung} boots hung and were repeated" : "")}.\n");
         Console.WriteLine($"| program | native ms |{(qemu is null ? "" : " TCG / native |")}{string.Concat(ours.Select(o => $" {o} / native |{(qemu is null ? "" : $" {o} / TCG |")}"))}");
         Console.WriteLine($"|---|---|{(qemu is null ? "" : "---|")}{string.Concat(ours.Select(_ => qemu is null ? "---|" : "---|---|"))}");
         foreach (var p in programs) Row(p.Title, F(T("native", p.Name) * 1000), e => T(e, p.Name) / T("native", p.Name), e => T(e, p.Name) / T(qemu!, p.Name));
