@@ -42,6 +42,8 @@ internal sealed record Engine(string Name)
     public static async Task RunChildAsync(string name, string kernel, string initrd, string[] disks)
     {
         await using var machine = await BuildAsync(name, kernel, initrd, disks);
+        // Until now this runs on top of the method that still holds the images.
+        await Task.Yield();
         // The images are in the guest's memory now. Little is allocated from here on, so nothing else would free them on the host.
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
         await machine.StartAsync();
