@@ -173,14 +173,15 @@ internal static partial class XsaveOps
         linear = 0;
         if ((cpu.S.Cr0 & (Cr0Em | Cr0Ts)) != 0) return cpu.Raise(Vector.NM, 0);
         if (!cpu.TryLinear(ref op, LegacySize, access, out linear)) return false;
-        if ((linear & 15) != 0)
-        {
-            // Of both reasons for a fault, a stack address that is not canonical comes first.
-            cpu.Raise(Vector.GP, 0);
-            return !cpu.IsCanonical(linear) && cpu.StackFault(ref op);
-        }
-
+        if ((linear & 15) != 0) return Misaligned(cpu, ref op, linear);
         return TryTouch(cpu, ref op, linear + LegacySize - 1, 1, access) && TryTouch(cpu, ref op, linear, LegacySize, access);
+    }
+
+    // Of both reasons for a fault, a stack address that is not canonical comes first.
+    private static bool Misaligned(Vcpu cpu, ref Op op, ulong linear)
+    {
+        cpu.Raise(Vector.GP, 0);
+        return !cpu.IsCanonical(linear) && cpu.StackFault(ref op);
     }
 
     private static bool TryExtended(Vcpu cpu, ref Op op, Access access, out ulong linear, out ulong wanted)
@@ -189,7 +190,7 @@ internal static partial class XsaveOps
         if ((cpu.S.Cr4 & Cr4OsXsave) == 0) return cpu.Raise(Vector.UD, 0);
         if ((cpu.S.Cr0 & Cr0Ts) != 0) return cpu.Raise(Vector.NM, 0);
         if (!cpu.TryLinear(ref op, LegacySize + 64, access, out linear)) return false;
-        if ((linear & 63) != 0) return cpu.Raise(Vector.GP, 0);
+        if ((linear & 63) != 0) return Misaligned(cpu, ref op, linear);
         wanted = cpu.S.Xcr0 & (cpu.Reg<uint>(0) | cpu.Gpr(2) << 32);
         return true;
     }
