@@ -1,4 +1,4 @@
-// memfd_create(2), mmap(2).
+// memfd_create(2), mmap(2), madvise(2).
 using System.Runtime.InteropServices;
 
 namespace Vmm.Backends.Software.Interop;
@@ -6,10 +6,16 @@ namespace Vmm.Backends.Software.Interop;
 /// <summary>Linux's calls for memory that is mapped twice.</summary>
 internal static unsafe partial class LinuxMemory
 {
-    private const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1;
+    private const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MADV_COLLAPSE = 25;
     private const uint MFD_CLOEXEC = 1;
 
-    /// <summary>Maps new memory once for writing and once for execution. False where the host forbids it.</summary>
+    /// <summary>Bytes of a large page.</summary>
+    public const int LargePage = 2 << 20;
+
+    /// <summary>Maps new memory, so that large pages can be had, once for writing and once for execution. False where the host forbids it.</summary>
+    /// <param name="bytes">A multiple of <see cref="LargePage"/>.</param>
+    /// <param name="writable">One mapping.</param>
+    /// <param name="executable">The other.</param>
     public static bool TryMapTwice(nuint bytes, out nint writable, out nint executable)
     {
         (writable, executable) = (0, 0);
@@ -18,11 +24,15 @@ internal static unsafe partial class LinuxMemory
         try
         {
             if (ftruncate(file, (nint)bytes) != 0) return false;
-            writable = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-            if (writable == -1) return false;
-            executable = mmap(0, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, file, 0);
-            if (executable != -1) return true;
-            munmap(writable, bytes);
+            var room = mmap(0, 2 * bytes + LargePage, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (room == -1) return false;
+            writable = (room + LargePage - 1) & -LargePage;
+            executable = writable + (nint)bytes;
+            // What is left over at both ends.
+            if (writable != room) munmap(room, (nuint)(writable - room));
+            if (writable != room + LargePage) munmap(executable + (nint)bytes, (nuint)(room + LargePage - writable));
+            if (mmap(writable, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) != -1 && mmap(executable, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, file, 0) != -1) return true;
+            Unmap(writable, executable, bytes);
             return false;
         }
         finally
@@ -30,6 +40,9 @@ internal static unsafe partial class LinuxMemory
             close(file);
         }
     }
+
+    /// <summary>Makes large pages of mapped ones, some of which have been written to. Without effect where the kernel cannot.</summary>
+    public static void Collapse(nint address, nuint bytes) => _ = madvise(address, bytes, MADV_COLLAPSE);
 
     /// <summary>Ends both mappings.</summary>
     public static void Unmap(nint writable, nint executable, nuint bytes)
@@ -49,6 +62,9 @@ internal static unsafe partial class LinuxMemory
 
     [LibraryImport("libc")]
     private static partial int munmap(nint addr, nuint length);
+
+    [LibraryImport("libc")]
+    private static partial int madvise(nint addr, nuint length, int advice);
 
     [LibraryImport("libc")]
     private static partial int close(int fd);

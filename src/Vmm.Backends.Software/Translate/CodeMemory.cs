@@ -11,8 +11,12 @@ internal sealed unsafe class CodeMemory : IDisposable
     /// <summary>Bytes reserved; pages cost nothing until they are written.</summary>
     public const int Size = 64 << 20;
 
+    // Code of a kernel is spread so widely that the processor's TLB does not cover it in small pages. A large one is made when this much is in use.
+    private const int WorthLargePage = LinuxMemory.LargePage / 8;
+
     private readonly nint _executable;
     private readonly nint _writable;
+    private ulong _large;
     private bool _disposed;
 
     private CodeMemory(nint writable, nint executable) => (_writable, _executable) = (writable, executable);
@@ -34,6 +38,17 @@ internal sealed unsafe class CodeMemory : IDisposable
 
     /// <summary>Lets a 32-bit relative operand at an offset lead to another offset.</summary>
     public void Patch(int at, int target) => *(int*)(Bytes + at) = target - (at + 4);
+
+    /// <summary>Code was written up to an offset.</summary>
+    public void Grow(int offset)
+    {
+        var page = offset / LinuxMemory.LargePage;
+        if ((_large >> page & 1) != 0 || offset % LinuxMemory.LargePage < WorthLargePage) return;
+        _large |= 1UL << page;
+        if (!OperatingSystem.IsLinux()) return;
+        LinuxMemory.Collapse(_writable + page * LinuxMemory.LargePage, LinuxMemory.LargePage);
+        LinuxMemory.Collapse(_executable + page * LinuxMemory.LargePage, LinuxMemory.LargePage);
+    }
 
     public void Dispose()
     {

@@ -96,6 +96,8 @@ internal sealed unsafe class Translator : IDisposable
     {
         if (IsFull) FlushAll();
         var translations = _translator.Translate(block, rip, view, code, _blocks);
+        _memory.Grow(_emitter.At);
+        _memory.Grow(_emitter.Cold);
         foreach (var translation in translations)
         {
             translation.Next = translation.Block->Translation;
