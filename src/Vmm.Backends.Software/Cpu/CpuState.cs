@@ -140,6 +140,12 @@ internal struct TranslatorState
     /// <summary>What to add to linear addresses of groups of accesses that were checked together.</summary>
     public AddendFile GroupAddends;
 
+    /// <summary>The tag of the current address space, shifted left by two.</summary>
+    public uint SpaceTag;
+
+    /// <summary>Entries that were filled since the last switch of address spaces and are not global, in the TLBs and in the caches of targets.</summary>
+    public int TlbJournaled, TargetsJournaled;
+
     /// <summary>Zero if no interrupt waits for IF to be set. Written by any thread.</summary>
     public int HeldBack;
 

@@ -57,8 +57,10 @@ internal sealed partial class Vcpu
     public bool TrySetCr3(ulong value)
     {
         ref var s = ref S;
-        // Bit 63 asks to keep the translations of the new PCID. They are not kept apart: a switch always drops what is not global.
-        if ((s.Cr4 & Cr4Pcide) != 0) value &= ~(1UL << 63);
+        var tagged = (s.Cr4 & Cr4Pcide) != 0;
+        // Bit 63 asks to keep the translations of the new PCID.
+        var keep = tagged && value >> 63 != 0;
+        if (tagged) value &= ~(1UL << 63);
         if (LongMode)
         {
             if (value >> PhysicalBits != 0) return false;
@@ -69,8 +71,8 @@ internal sealed partial class Vcpu
             if ((s.Cr0 & Cr0Pg) != 0 && (s.Cr4 & Cr4Pae) != 0 && !TryLoadPdptes(value)) return false;
         }
 
+        SwitchSpace(tagged ? value & 0xFFF : 0, keep);
         s.Cr3 = value;
-        FlushTranslations(false);
         return true;
     }
 

@@ -262,14 +262,63 @@ internal sealed unsafe partial class Vcpu
         _writes = _tlb.Writes(view);
     }
 
-    /// <summary>After CR0, CR3, CR4, EFER or PKRU changed what addresses mean.</summary>
+    /// <summary>After CR0, CR4, EFER or PKRU changed what addresses mean; INVPCID of everything; or of all that is not global.</summary>
     public void FlushTranslations(bool global)
     {
-        if (global) _tlb.FlushAll();
-        else _tlb.FlushNonGlobal();
+        if (global)
+        {
+            _tlb.FlushAll();
+            _translator?.Targets.FlushAll();
+        }
+
+        LeaveSpace();
+        _spaces.DropAll();
+        EnterSpace();
+    }
+
+    /// <summary>Another address space becomes current.</summary>
+    /// <param name="pcid">Its PCID.</param>
+    /// <param name="keep">What was translated in it before still holds.</param>
+    public void SwitchSpace(ulong pcid, bool keep)
+    {
+        LeaveSpace();
+        _spaces.Switch(Pcid, pcid, keep);
+        EnterSpace();
+    }
+
+    /// <summary>INVPCID of one address space.</summary>
+    public void FlushSpace(ulong pcid)
+    {
+        if (pcid != Pcid)
+        {
+            _spaces.Drop(pcid);
+            return;
+        }
+
+        LeaveSpace();
+        _spaces.DropCurrent();
+        EnterSpace();
+    }
+
+    private ulong Pcid => (S.Cr4 & Cr4Pcide) != 0 ? S.Cr3 & 0xFFF : 0;
+
+    private void LeaveSpace()
+    {
+        _tlb.FlushNonGlobal();
         _blocks.ClearJumps();
-        if (global) _translator?.Targets.FlushAll();
-        else _translator?.Targets.FlushNonGlobal();
+        _translator?.Targets.FlushNonGlobal();
+    }
+
+    private void EnterSpace()
+    {
+        if (_spaces.IsSpent)
+        {
+            _tlb.FlushAll();
+            _translator?.Targets.FlushAll();
+            _spaces.Restart();
+        }
+
+        S.Translator.SpaceTag = _spaces.Current << 2;
     }
 
     /// <summary>INVLPG.</summary>
@@ -285,4 +334,5 @@ internal sealed unsafe partial class Vcpu
 
     private int _view;
     private readonly Tlb _tlb;
+    private readonly AddressSpaces _spaces = new();
 }

@@ -31,11 +31,11 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         // SAFETY: freed by Dispose, which the partition calls when no thread runs this processor.
         _memory = new VcpuMemory();
         _state = _memory.State;
-        _tlb = new Tlb(_memory.Tlb);
+        _tlb = new Tlb(_memory, _spaces);
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         _builder = new BlockBuilder(model);
         _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported);
-        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, _blocks, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
+        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
         _counts = _translator is null || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;

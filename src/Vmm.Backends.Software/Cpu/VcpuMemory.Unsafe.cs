@@ -6,7 +6,7 @@ namespace Vmm.Backends.Software.Cpu;
 /// <summary>
 /// One block of native memory with what translated code reaches from one register: below the state a stack of its own (for
 /// the calls of stubs and for signals that the host delivers meanwhile) and a few constants, above it the software TLBs and
-/// the caches of branch targets.
+/// the caches of branch targets, and what is behind those.
 /// </summary>
 internal sealed unsafe class VcpuMemory : IDisposable
 {
@@ -22,17 +22,28 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>Bytes from the base register to the caches of branch targets, one for each privilege view.</summary>
     public const int TargetsOffset = TlbOffset + Mmu.Tlb.Bytes;
 
+    /// <summary>Bytes from the base register to the table behind the TLBs.</summary>
+    public const int TlbLookasideOffset = TargetsOffset + TargetCache.Views * TargetCache.Bytes;
+
+    /// <summary>Bytes from the base register to the table behind the caches of branch targets.</summary>
+    public const int TargetLookasideOffset = TlbLookasideOffset + Mmu.Tlb.LookasideSets * Mmu.Lookaside.SetBytes;
+
+    /// <summary>Bytes from the base register to offsets of TLB entries that a switch of address spaces drops.</summary>
+    public const int TlbJournalOffset = TargetLookasideOffset + TargetCache.LookasideSets * Mmu.Lookaside.SetBytes;
+
+    /// <summary>Bytes from the base register to offsets of branch targets that a switch of address spaces drops.</summary>
+    public const int TargetJournalOffset = TlbJournalOffset + Mmu.Tlb.JournalSize * 4;
+
     private const int StackBytes = 256 << 10;
-    private const int TotalBytes = StackBytes + TargetsOffset + TargetCache.Views * TargetCache.Bytes;
+    private const int TotalBytes = StackBytes + TargetJournalOffset + TargetCache.JournalSize * 4;
 
     private byte* _start;
 
     public VcpuMemory()
     {
         // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to TotalBytes.
-        _start = (byte*)NativeMemory.AlignedAlloc(TotalBytes, 4096);
-        Base = _start + StackBytes;
-        NativeMemory.Clear(Base, TlbOffset);
+        _start = (byte*)NativeMemory.AllocZeroed(TotalBytes + 4096);
+        Base = (byte*)(((nuint)_start + 4095) & ~(nuint)4095) + StackBytes;
     }
 
     /// <summary>What the base register of translated code holds.</summary>
@@ -51,9 +62,21 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>The cache of branch targets of a privilege view.</summary>
     public byte* Targets(int view) => Base + TargetsOffset + view * TargetCache.Bytes;
 
+    /// <summary>The table behind the TLBs.</summary>
+    public byte* TlbLookaside => Base + TlbLookasideOffset;
+
+    /// <summary>The table behind the caches of branch targets.</summary>
+    public byte* TargetLookaside => Base + TargetLookasideOffset;
+
+    /// <summary>Where in these bytes the entries are that a switch of address spaces drops.</summary>
+    public uint* TlbJournal => (uint*)(Base + TlbJournalOffset);
+
+    /// <summary>The same, of branch targets.</summary>
+    public uint* TargetJournal => (uint*)(Base + TargetJournalOffset);
+
     public void Dispose()
     {
-        NativeMemory.AlignedFree(_start);
+        NativeMemory.Free(_start);
         _start = Base = null;
     }
 }

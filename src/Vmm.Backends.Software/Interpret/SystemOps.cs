@@ -130,6 +130,7 @@ internal static partial class SystemOps
         if (type > 3 || (type < 2 && pcid > 0xFFF) || (type == 0 && !cpu.IsCanonical(address))
             || (type < 2 && pcid != 0 && (cpu.S.Cr4 & Cr4Pcide) == 0)) return ref cpu.Fault(ref op, Vector.GP);
         if (type == 0) cpu.FlushPage(address);
+        else if (type == 1) cpu.FlushSpace(pcid);
         else cpu.FlushTranslations(type == 2);
         return ref Vcpu.Next(ref op);
     }

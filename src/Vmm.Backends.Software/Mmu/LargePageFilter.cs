@@ -8,8 +8,18 @@ internal sealed class LargePageFilter
 {
     private readonly ulong[] _bits = new ulong[128];
 
+    private int _count;
+
+    /// <summary>Whether so many were noted that others are mistaken for them.</summary>
+    public bool IsFull => _count > 1024;
+
     /// <summary>Notes the large page of an address; shifts are 21, 22 or 30.</summary>
-    public void Add(ulong linear, int shift) => Word(linear, shift) |= Bit(linear, shift);
+    public void Add(ulong linear, int shift)
+    {
+        ref var word = ref Word(linear, shift);
+        if ((word & Bit(linear, shift)) == 0) _count++;
+        word |= Bit(linear, shift);
+    }
 
     /// <summary>The binary logarithm of the largest page that may have been used at an address; 12 if no large one was.</summary>
     public int ShiftAt(ulong linear)
@@ -19,7 +29,11 @@ internal sealed class LargePageFilter
         return (Word(linear, 21) & Bit(linear, 21)) != 0 ? 21 : 12;
     }
 
-    public void Clear() => Array.Clear(_bits);
+    public void Clear()
+    {
+        Array.Clear(_bits);
+        _count = 0;
+    }
 
     private ref ulong Word(ulong linear, int shift) => ref _bits[Hash(linear, shift) >> 6];
 

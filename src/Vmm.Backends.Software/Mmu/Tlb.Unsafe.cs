@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
+using Vmm.Backends.Software.Cpu;
 
 namespace Vmm.Backends.Software.Mmu;
 
@@ -8,7 +8,8 @@ namespace Vmm.Backends.Software.Mmu;
 /// A set has a read and a write array; there is a set for each privilege view (supervisor, supervisor with AC set, user) and
 /// one that is never filled, for when every access must be looked at (alignment checks, data breakpoints); and one for what the processor
 /// itself reads (descriptor tables, TSS), which would else be at odds with the kernel's own data. An entry's presence
-/// is the permission. Loads and stores of equally placed buffers do not collide, as each has its own array.
+/// is the permission. Loads and stores of equally placed buffers do not collide, as each has its own array. Behind the arrays is one table
+/// for all (<see cref="Lookaside"/>), of what other pages took the place of and of address spaces that the guest may come back to.
 /// </summary>
 internal sealed unsafe class Tlb
 {
@@ -21,22 +22,30 @@ internal sealed unsafe class Tlb
     /// <summary>Bytes of all sets.</summary>
     public const int Bytes = Sets * 2 * ArrayBytes;
 
-    private const int JournalSize = 512;
+    /// <summary>Entries that are not global and are known one by one.</summary>
+    public const int JournalSize = 512;
+
+    /// <summary>Sets of the table behind the arrays.</summary>
+    public const int LookasideSets = 1024;
 
     private const int FetchSize = 256;
 
     private readonly byte* _memory;
+    private readonly VcpuMemory _all;
+    private readonly AddressSpaces _spaces;
+    private readonly Lookaside _behind;
     private readonly LargePageFilter _large = new();
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
-    private ulong _fetchEpoch = 1, _globalFetchEpoch = 1;
-    private readonly TlbEntry*[] _journal = new TlbEntry*[JournalSize];
+    // Arrays that may have entries, by this or by translated code, which takes them from behind.
     private readonly bool[] _filled = new bool[Sets * 2];
-    private int _journaled;
 
-    /// <param name="memory"><see cref="Bytes"/> of memory that outlive this.</param>
-    public Tlb(byte* memory)
+    /// <param name="memory">Memory that outlives this.</param>
+    /// <param name="spaces">The address spaces.</param>
+    public Tlb(VcpuMemory memory, AddressSpaces spaces)
     {
-        _memory = memory;
+        _memory = memory.Tlb;
+        (_all, _spaces) = (memory, spaces);
+        _behind = new Lookaside(memory.TlbLookaside, LookasideSets);
         Array.Fill(_filled, true);
         FlushAll();
     }
@@ -56,16 +65,18 @@ internal sealed unsafe class Tlb
     public void Fill(int set, bool write, ulong linear, nint host, bool global)
     {
         if (set == Checked) return;
-        // SAFETY: set is 0 to 2 and Slot is below Size.
-        var entry = (write ? Writes(set) : Reads(set)) + Slot(linear);
-        _filled[set * 2 + (write ? 1 : 0)] = true;
-        entry->Negated = 0 - (linear & ~0xFFFUL);
-        entry->Addend = (nint)((ulong)host - linear);
-        if (!global)
-        {
-            if (_journaled < JournalSize) _journal[_journaled] = entry;
-            _journaled++;
-        }
+        var addend = (ulong)host - linear;
+        Enter(set, write, linear, addend, global);
+        // What is global in the lower half, or not in the upper, is seldom and has no place behind.
+        if (global == (long)linear < 0) _behind.Fill(Key(set, write, linear), Tag(linear), addend);
+    }
+
+    /// <summary>Whether a translation that is not in its place was found behind it, and put there.</summary>
+    public bool TryRefill(int set, bool write, ulong linear)
+    {
+        if (!_behind.TryFind(Key(set, write, linear), Tag(linear), out var addend)) return false;
+        Enter(set, write, linear, addend, (long)linear < 0);
+        return true;
     }
 
     /// <summary>The physical address that code is fetched from with a privilege, if that was filled in before.</summary>
@@ -73,41 +84,31 @@ internal sealed unsafe class Tlb
     {
         ref var entry = ref _fetches[FetchSlot(user, linear)];
         (gpa, global) = (entry.Page | (linear & 0xFFF), entry.Global);
-        return entry.Key == FetchKey(user, linear) && entry.Epoch == (entry.Global ? _globalFetchEpoch : _fetchEpoch);
+        return entry.Key == FetchKey(user, linear) && (entry.Global || entry.Tag == _spaces.Current);
     }
 
     /// <summary>Adds a translation for fetches.</summary>
     public void FillFetch(bool user, ulong linear, ulong gpa, bool global) =>
-        _fetches[FetchSlot(user, linear)] = new FetchEntry { Key = FetchKey(user, linear), Page = gpa & ~0xFFFUL, Global = global, Epoch = global ? _globalFetchEpoch : _fetchEpoch };
+        _fetches[FetchSlot(user, linear)] = new FetchEntry { Key = FetchKey(user, linear), Page = gpa & ~0xFFFUL, Global = global, Tag = _spaces.Current };
 
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
         _large.Clear();
-        _fetchEpoch++;
-        _globalFetchEpoch++;
-        for (var array = 0; array < Sets * 2; array++)
-        {
-            if (!_filled[array]) continue;
-            Empty((TlbEntry*)(_memory + array * ArrayBytes));
-            _filled[array] = false;
-        }
-
-        _journaled = 0;
+        Array.Clear(_fetches);
+        _behind.Clear();
+        EmptyAll();
+        Array.Clear(_filled);
     }
 
-    /// <summary>Drops what is not global, at the cost of what was filled since the last time.</summary>
+    /// <summary>Before another address space, or a new one, becomes current: takes what is not global out of the arrays, at the cost of what was filled since the last time.</summary>
     public void FlushNonGlobal()
     {
-        _fetchEpoch++;
-        if (_journaled > JournalSize)
-        {
-            FlushAll();
-            return;
-        }
-
-        for (var i = 0; i < _journaled; i++) Drop(_journal[i]);
-        _journaled = 0;
+        ref var journaled = ref _all.State->Translator.TlbJournaled;
+        if (_large.IsFull) FlushAll();
+        else if (journaled > JournalSize) EmptyAll();
+        for (var i = 0; i < journaled; i++) Drop((TlbEntry*)(_all.Base + _all.TlbJournal[i]));
+        journaled = 0;
     }
 
     /// <summary>A large page was walked: what is filled from it goes away together.</summary>
@@ -127,8 +128,10 @@ internal sealed unsafe class Tlb
 
         for (var array = 0; array < Sets * 2; array++)
         {
+            if (!_filled[array]) continue;
             var entry = (TlbEntry*)(_memory + array * ArrayBytes) + Slot(linear);
             if (entry->Covers(linear & ~0xFFFUL, 0)) Drop(entry);
+            _behind.Drop((linear & ~0xFFFUL) | (uint)array);
         }
 
         _fetches[FetchSlot(false, linear)].Key = _fetches[FetchSlot(true, linear)].Key = 0;
@@ -146,6 +149,7 @@ internal sealed unsafe class Tlb
             }
         }
 
+        _behind.DropRegion(linear, shift);
         foreach (ref var fetch in _fetches.AsSpan())
         {
             if ((fetch.Key ^ linear) >> shift == 0) fetch.Key = 0;
@@ -155,6 +159,7 @@ internal sealed unsafe class Tlb
     /// <summary>Drops write entries that lead to one host page (its code was decoded, or it must be logged again); zero means all.</summary>
     public void FlushWrites(nint hostPage)
     {
+        _behind.DropOdd(hostPage);
         for (var set = 0; set < Checked; set++)
         {
             if (!_filled[set * 2 + 1]) continue;
@@ -172,6 +177,34 @@ internal sealed unsafe class Tlb
         }
     }
 
+    // The array that an entry is of is in the low bits, writes in odd ones.
+    private static ulong Key(int set, bool write, ulong linear) => (linear & ~0xFFFUL) | (uint)(set * 2 + (write ? 1 : 0));
+
+    private uint Tag(ulong linear) => ((long)linear < 0 ? AddressSpaces.Global : _spaces.Current) << 2;
+
+    private void Enter(int set, bool write, ulong linear, ulong addend, bool global)
+    {
+        // SAFETY: set is below Sets and Slot is below Size; the journal has room for JournalSize.
+        var entry = (write ? Writes(set) : Reads(set)) + Slot(linear);
+        _filled[set * 2 + (write ? 1 : 0)] = true;
+        entry->Negated = 0 - (linear & ~0xFFFUL);
+        entry->Addend = (nint)addend;
+        if (global) return;
+        ref var journaled = ref _all.State->Translator.TlbJournaled;
+        if (journaled < JournalSize) _all.TlbJournal[journaled] = (uint)((byte*)entry - _all.Base);
+        journaled++;
+    }
+
+    private void EmptyAll()
+    {
+        for (var array = 0; array < Sets * 2; array++)
+        {
+            if (_filled[array]) Empty((TlbEntry*)(_memory + array * ArrayBytes));
+        }
+
+        _all.State->Translator.TlbJournaled = 0;
+    }
+
     // Never zero, which is the key of an empty entry.
     private static ulong FetchKey(bool user, ulong linear) => (linear & ~0xFFFUL) | (user ? 3UL : 1);
 
@@ -179,7 +212,8 @@ internal sealed unsafe class Tlb
 
     private struct FetchEntry
     {
-        public ulong Key, Page, Epoch;
+        public ulong Key, Page;
+        public uint Tag;
         public bool Global;
     }
 

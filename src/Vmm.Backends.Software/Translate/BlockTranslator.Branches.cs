@@ -58,7 +58,7 @@ internal sealed unsafe partial class BlockTranslator
         var taken = _e.JumpIf(Interpret.ControlOps.Condition(instruction.ConditionCode));
         if (SamePage(target))
         {
-            AddExit(taken, target, linked: true);
+            AddLink(taken, target);
         }
         else
         {
@@ -87,7 +87,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (SamePage(target) && view == _t.View)
         {
-            AddExit(_e.Jump(), target, linked: true);
+            AddLink(_e.Jump(), target);
             return;
         }
 
@@ -98,6 +98,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitLookup(ulong target, int view)
     {
         var place = TargetCache.KeyOffset(view, TargetCache.Slot(target));
+        var retry = _e.At;
         _e.Load(R15, place);
         if ((ulong)(int)target == target)
         {
@@ -110,13 +111,14 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         var hit = _e.IfZero();
-        AddExit(_e.Jump(), target, linked: false);
+        _finds.Add(new Find(_e.Jump(), AddSite(0, target), _stubs.Behind.Direct(view), retry, target));
         _e.Bind(hit);
         _e.JumpPlace(place + 8);
     }
 
-    private void AddExit(int operand, ulong target, bool linked) =>
-        _exits.Add((operand, _sites.Add(new Site { Translation = _t, Index = _index, Target = target, Patch = linked ? operand : 0, Backward = target <= _next }), _stubs.Link));
+    private void AddLink(int operand, ulong target) => _exits.Add((operand, AddSite(operand, target), _stubs.Link));
+
+    private int AddSite(int patch, ulong target) => _sites.Add(new Site { Translation = _t, Index = _index, Target = target, Patch = patch, Backward = target <= _next });
 
     // The target of an indirect branch into R14.
     private void EmitTarget(in Instruction instruction)
@@ -137,6 +139,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitFindTarget(int view)
     {
+        var retry = _e.At;
         _e.RotateRight(Rcx, Linear, TargetCache.HashRotation);
         _e.Lea(Rcx, Rcx, Linear, 1, 0);
         _e.Deposit(Rcx, Rcx, StateLayout.TargetMask);
@@ -144,7 +147,7 @@ internal sealed unsafe partial class BlockTranslator
         _e.LoadIndexed(Rcx, TargetCache.KeyOffset(view, 0));
         _e.Lea(Rcx, Rcx, Linear, 1, 0);
         var hit = _e.IfZero();
-        _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Interpret));
+        _finds.Add(new Find(_e.Jump(), _sites.Add(new Site { Translation = _t, Index = _index }), _stubs.Behind.Indirect(view), retry, null));
         _e.Bind(hit);
     }
 
@@ -153,4 +156,12 @@ internal sealed unsafe partial class BlockTranslator
 
     // Direct branches near the edge of the canonical range are left to the interpreter, which knows the paging mode.
     private static bool IsCanonical(ulong target) => (ulong)((long)(target << 16) >> 16) == target;
+
+    /// <summary>A look into the cache of targets, whose miss is emitted apart.</summary>
+    /// <param name="Operand">The jump's operand.</param>
+    /// <param name="Site">The branch.</param>
+    /// <param name="Stub">Looks behind the cache.</param>
+    /// <param name="Retry">Where it is tried again.</param>
+    /// <param name="Target">The target of a direct branch; null for others, which have theirs in R14.</param>
+    private readonly record struct Find(int Operand, int Site, int Stub, int Retry, ulong? Target);
 }

@@ -224,14 +224,13 @@ internal sealed unsafe partial class BlockTranslator
 
         _e.Extract(Rcx, Rcx, site.Alignment switch { 0 => StateLayout.PageMask, 15 => StateLayout.AlignedMask, _ => StateLayout.Aligned32Mask });
         var hit = _e.IfZero();
-        _misses.Add(new Miss(_e.Jump(), _sites.Add(site), retry, register, (ulong)low, span > site.Size ? span : 0, _t, _index));
+        _misses.Add(new Miss(_e.Jump(), _sites.Add(site), retry, register, (ulong)low, span > site.Size ? span : 0, site.Write, _t, _index));
         _e.Bind(hit);
     }
 
     // What is done when the TLB does not cover an access: C# fills it, or has the interpreter go on.
     private void EmitMiss(in Miss miss)
     {
-        var access = _vectors ? _stubs.VectorAccess : _stubs.Access;
         _e.Land(miss.Operand);
         if (miss.Register < 0) _e.Constant(Linear, miss.Address);
         else _e.Move(Linear, miss.Register);
@@ -243,12 +242,12 @@ internal sealed unsafe partial class BlockTranslator
             var one = _e.IfZero();
             // The call's operand is behind the constant and one byte of opcode.
             _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = miss.Translation, Index = miss.Index, Crosses = true, Patch = _e.At + 6 }));
-            _e.Call(access);
+            _e.Call(_vectors ? _stubs.VectorAccess : _stubs.Access);
             _e.Bind(one);
         }
 
         _e.Constant(Rcx, (uint)miss.Site);
-        _e.Call(access);
+        _e.Call(_stubs.Behind.Access(miss.Translation.View, miss.Write, _vectors));
         _e.Jump(miss.Retry);
     }
 
@@ -285,7 +284,8 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="Register">Holds the address; -1 if it is a constant.</param>
     /// <param name="Address">The constant.</param>
     /// <param name="Span">Bytes of the group if that is more than one access; else zero.</param>
+    /// <param name="Write">Whether it writes.</param>
     /// <param name="Translation">Where it is.</param>
     /// <param name="Index">The instruction.</param>
-    private readonly record struct Miss(int Operand, int Site, int Retry, int Register, ulong Address, int Span, Translation Translation, int Index);
+    private readonly record struct Miss(int Operand, int Site, int Retry, int Register, ulong Address, int Span, bool Write, Translation Translation, int Index);
 }

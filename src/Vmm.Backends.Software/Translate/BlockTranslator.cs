@@ -37,6 +37,7 @@ internal sealed unsafe partial class BlockTranslator
     private readonly Translation[] _translations = new Translation[MaximumParts];
     private readonly List<Miss> _misses = [];
     private readonly List<(int Operand, int Site, int Stub)> _exits = [];
+    private readonly List<Find> _finds = [];
     private Translation _t = null!;
     private uint _mode;
     private bool _grouped;
@@ -132,6 +133,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _misses.Clear();
         _exits.Clear();
+        _finds.Clear();
         Array.Clear(_checked);
         (_mode, _barrier, _addendOf) = (mode, 1, -1);
     }
@@ -315,6 +317,15 @@ internal sealed unsafe partial class BlockTranslator
             _sites[site].Stub = _e.At;
             _e.Constant(Rcx, (uint)site);
             _e.Jump(stub);
+        }
+
+        foreach (var find in _finds)
+        {
+            _e.Land(find.Operand);
+            _e.Constant(Rcx, (uint)find.Site);
+            if (find.Target is { } target) _e.Constant(Linear, target);
+            _e.Call(find.Stub);
+            _e.Jump(find.Retry);
         }
 
         _e.Switch();

@@ -82,6 +82,9 @@ internal static unsafe class StateLayout
     public static readonly int Aligned32Mask = At(s => (byte*)&s->Translator.Aligned32Mask);
     public static readonly int VectorDead = At(s => (byte*)&s->Translator.VectorDead);
     public static readonly int OffsetMask = At(s => (byte*)&s->Translator.OffsetMask);
+    public static readonly int SpaceTag = At(s => (byte*)&s->Translator.SpaceTag);
+    public static readonly int TlbJournaled = At(s => (byte*)&s->Translator.TlbJournaled);
+    public static readonly int TargetsJournaled = At(s => (byte*)&s->Translator.TargetsJournaled);
     public static readonly int HostMxcsr = At(s => (byte*)&s->Translator.HostMxcsr);
 
     /// <summary>Where the addend of a group of accesses is kept.</summary>

@@ -30,7 +30,11 @@ internal sealed class Stubs
         LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true, vectors: true);
         LoadVector = EmitLoadVector();
         Time = EmitTime();
+        Behind = new LookasideStubs(e, this);
     }
+
+    /// <summary>What is tried first where an address is not in the TLB or the cache of targets.</summary>
+    public LookasideStubs Behind { get; }
 
     /// <summary><c>int Enter(base register, code)</c>: returns an <see cref="ExitKind"/>.</summary>
     public int Enter { get; }

@@ -1,12 +1,14 @@
 using System.Numerics;
 using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Mmu;
 
 namespace Vmm.Backends.Software.Translate;
 
 /// <summary>
 /// Where translated code finds the code of a branch target by its linear address, without leaving: direct-mapped, one cache for
 /// each privilege view, at a fixed distance from the state. Keys are negated, so that an addition tells a hit without flags.
-/// Entries of global pages outlive a switch of address spaces.
+/// Entries of global pages outlive a switch of address spaces. Behind it is a table (<see cref="Lookaside"/>) of what others took the place
+/// of, and of address spaces that the guest may come back to.
 /// </summary>
 internal sealed unsafe class TargetCache
 {
@@ -19,20 +21,30 @@ internal sealed unsafe class TargetCache
     /// <summary>Supervisor, supervisor with AC set, user: the sets of <see cref="Mmu.Tlb"/>.</summary>
     public const int Views = 3;
 
+    private const int User = Tlb.User;
+
     /// <summary>What is added to an address before its low bits are taken: functions start at multiples of 16, pages are alike.</summary>
     public const int HashRotation = 10;
 
-    private const int JournalSize = 4096;
+    /// <summary>Entries that are not global and are known one by one.</summary>
+    public const int JournalSize = 4096;
+
+    /// <summary>Sets of the table behind it.</summary>
+    public const int LookasideSets = 4096;
 
     private readonly VcpuMemory _memory;
-    private readonly ushort[] _journal = new ushort[JournalSize];
-    private readonly bool[] _used = new bool[Views];
-    private readonly PageFilter _globalPages = new(1024), _otherPages = new(128);
-    private int _journaled;
+    private readonly AddressSpaces _spaces;
+    private readonly Lookaside _behind;
 
-    public TargetCache(VcpuMemory memory)
+    // Views that may have entries, by this or by translated code, which takes them from behind.
+    private readonly bool[] _used = new bool[Views];
+    // Pages of the upper and of the lower half that may have targets here or behind.
+    private readonly PageFilter _upper = new(), _lower = new();
+
+    public TargetCache(VcpuMemory memory, AddressSpaces spaces)
     {
-        _memory = memory;
+        (_memory, _spaces) = (memory, spaces);
+        _behind = new Lookaside(memory.TargetLookaside, LookasideSets);
         for (var view = 0; view < Views; view++) Empty(view);
     }
 
@@ -46,86 +58,122 @@ internal sealed unsafe class TargetCache
     public nint Find(int view, ulong rip)
     {
         var entry = Entry(view, Slot(rip));
-        return entry[0] + rip == 0 ? (nint)entry[1] : 0;
+        if (entry[0] + rip == 0) return (nint)entry[1];
+        if (!_behind.TryFind(rip, Tag(view), out var code)) return 0;
+        Enter(view, rip, (nint)code, view != User);
+        return (nint)code;
     }
 
     public void Fill(int view, ulong rip, nint code, bool global)
     {
-        var entry = Entry(view, Slot(rip));
-        (entry[0], entry[1]) = (0 - rip, (ulong)code);
-        _used[view] = true;
-        (global ? _globalPages : _otherPages).Add(rip);
-        if (global) return;
-        if (_journaled < JournalSize) _journal[_journaled] = (ushort)(view * Size + Slot(rip));
-        _journaled++;
+        Enter(view, rip, code, global);
+        PagesOf(rip).Add(rip);
+        // Others are seldom and have no place behind.
+        if (global == (view != User) && global == (long)rip < 0) _behind.Fill(rip, Tag(view), (ulong)code);
     }
 
     /// <summary>Forgets one target.</summary>
     public void Drop(int view, ulong rip)
     {
-        if (Find(view, rip) != 0) Clear(view, Slot(rip));
+        var entry = Entry(view, Slot(rip));
+        if (entry[0] + rip == 0) Clear(entry);
+        _behind.Drop(rip);
     }
 
     /// <summary>Forgets targets in one linear page, whose size is a power of two.</summary>
     public void DropPage(ulong linear, int shift)
     {
-        if (shift == 12 && !_globalPages.MayHave(linear) && !_otherPages.MayHave(linear)) return;
+        if (shift == 12 && !PagesOf(linear).MayHave(linear)) return;
+        _behind.DropRegion(linear, shift);
         for (var view = 0; view < Views; view++)
         {
             if (!_used[view]) continue;
             for (var slot = 0; slot < Size; slot++)
             {
-                if (((0 - *Entry(view, slot)) ^ linear) >> shift == 0) Clear(view, slot);
+                if (((0 - *Entry(view, slot)) ^ linear) >> shift == 0) Clear(Entry(view, slot));
             }
         }
     }
 
     public void FlushAll()
     {
+        EmptyAll();
+        Array.Clear(_used);
+        _behind.Clear();
+        _upper.Clear();
+        _lower.Clear();
+    }
+
+    /// <summary>Before another address space, or a new one, becomes current.</summary>
+    public void FlushNonGlobal()
+    {
+        ref var journaled = ref _memory.State->Translator.TargetsJournaled;
+        if (_lower.IsFull)
+        {
+            // Nothing of the lower half is left then.
+            _spaces.DropAll();
+            _lower.Clear();
+            EmptyAll();
+        }
+
+        if (journaled > JournalSize) EmptyAll();
+        for (var i = 0; i < journaled; i++) Clear((ulong*)(_memory.Base + _memory.TargetJournal[i]));
+        journaled = 0;
+    }
+
+    private PageFilter PagesOf(ulong linear) => (long)linear < 0 ? _upper : _lower;
+
+    private uint Tag(int view) => ((view == User ? _spaces.Current : AddressSpaces.Global) << 2) + (uint)view;
+
+    private void Enter(int view, ulong rip, nint code, bool global)
+    {
+        var entry = Entry(view, Slot(rip));
+        (entry[0], entry[1]) = (0 - rip, (ulong)code);
+        _used[view] = true;
+        if (global) return;
+        ref var journaled = ref _memory.State->Translator.TargetsJournaled;
+        // SAFETY: the journal has room for JournalSize.
+        if (journaled < JournalSize) _memory.TargetJournal[journaled] = (uint)((byte*)entry - _memory.Base);
+        journaled++;
+    }
+
+    private void EmptyAll()
+    {
         for (var view = 0; view < Views; view++)
         {
             if (_used[view]) Empty(view);
         }
 
-        _journaled = 0;
-        _globalPages.Clear();
-        _otherPages.Clear();
-    }
-
-    public void FlushNonGlobal()
-    {
-        if (_journaled > JournalSize)
-        {
-            FlushAll();
-            return;
-        }
-
-        for (var i = 0; i < _journaled; i++) Clear(_journal[i] / Size, _journal[i] % Size);
-        if (_journaled != 0) _otherPages.Clear();
-        _journaled = 0;
+        _memory.State->Translator.TargetsJournaled = 0;
     }
 
     // SAFETY: views are below Views and slots below Size, for which the memory has room.
     private ulong* Entry(int view, int slot) => (ulong*)_memory.Targets(view) + slot * 2;
 
     // An empty slot holds an address that is looked up elsewhere.
-    private void Clear(int view, int slot) => *Entry(view, slot) = slot == 0 ? ulong.MaxValue : 0;
+    private void Clear(ulong* entry) => *entry = (nuint)((byte*)entry - _memory.Base - VcpuMemory.TargetsOffset) % Bytes == 0 ? ulong.MaxValue : 0;
 
     private void Empty(int view)
     {
         new Span<byte>(_memory.Targets(view), Bytes).Clear();
-        Clear(view, 0);
-        _used[view] = false;
+        Clear(Entry(view, 0));
     }
 
     /// <summary>Pages that may have targets: most INVLPGs are of pages that never held code, and a look at all entries is dear.</summary>
-    /// <param name="words">Words of bits, a power of two. Each page sets two bits.</param>
-    private sealed class PageFilter(int words)
+    private sealed class PageFilter
     {
-        private readonly ulong[] _bits = new ulong[words];
+        // Each page sets two bits.
+        private readonly ulong[] _bits = new ulong[1024];
+
+        private int _count;
+
+        /// <summary>Whether so many were added that others are mistaken for them.</summary>
+        public bool IsFull => _count > 512;
 
         public void Add(ulong linear)
         {
+            if (MayHave(linear)) return;
+            _count++;
             var hash = Hash(linear);
             Word(hash >> 24) |= 1UL << (int)(hash >> 24 & 63);
             Word(hash >> 44) |= 1UL << (int)(hash >> 44 & 63);
@@ -137,7 +185,11 @@ internal sealed unsafe class TargetCache
             return (Word(hash >> 24) >> (int)(hash >> 24 & 63) & Word(hash >> 44) >> (int)(hash >> 44 & 63) & 1) != 0;
         }
 
-        public void Clear() => Array.Clear(_bits);
+        public void Clear()
+        {
+            Array.Clear(_bits);
+            _count = 0;
+        }
 
         private static ulong Hash(ulong linear) => (linear >> 12) * 0x9E37_79B9_7F4A_7C15;
 

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Mmu;
 
 namespace Vmm.Backends.Software.Translate;
 
@@ -20,18 +21,18 @@ internal sealed unsafe class Translator : IDisposable
     private readonly VcpuMemory _state;
     private GCHandle _owner;
 
-    private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, CodeMemory memory, bool counted, bool single, int threshold)
+    private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, CodeMemory memory, bool counted, bool single, int threshold)
     {
         (_state, _blocks, _memory, Threshold) = (state, blocks, memory, threshold);
         _emitter = new Emitter(memory);
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;
-        Targets = new TargetCache(state);
+        Targets = new TargetCache(state, spaces);
         _translator = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single);
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
         var constants = (ulong*)state.Base;
-        (constants[0], constants[1], constants[2], constants[3]) = ((Mmu.Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
+        (constants[0], constants[1], constants[2], constants[3]) = ((Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
         ref var s = ref state.State->Translator;
         (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
         (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask, s.OffsetMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM), 0xFFF);
@@ -65,10 +66,10 @@ internal sealed unsafe class Translator : IDisposable
     public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
 
     /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
-    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, bool counted, bool single, int threshold)
+    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, bool counted, bool single, int threshold)
     {
         if (!IsSupported) return null;
-        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, memory, counted, single, threshold) : null;
+        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, spaces, memory, counted, single, threshold) : null;
     }
 
     /// <summary>Runs code until it comes back. The state is complete before and after, but for the flags: <see cref="TranslatorState.HostFlags"/>.</summary>

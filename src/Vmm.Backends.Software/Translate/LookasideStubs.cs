@@ -1,0 +1,191 @@
+using Iced.Intel;
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Mmu;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Backends.Software.Translate;
+
+/// <summary>
+/// Called where translated code did not find an address in the TLB or in the cache of targets: looks behind it (<see cref="Lookaside"/>),
+/// puts what it finds there into its place, and returns to try again. If nothing is found, or it was in its place already, C# is called.
+/// All are called with a site in ECX and the address in R14.
+/// </summary>
+internal sealed class LookasideStubs
+{
+    // What is on the stack above the base register: the return address, and flags.
+    private const int Called = 8, Pushed = 16;
+
+    private readonly Emitter _e;
+    private readonly int[] _accesses = new int[3 * 2 * 2];
+    private readonly int[] _interpreted = new int[TargetCache.Views];
+    private readonly int[] _linked = new int[TargetCache.Views];
+
+    public LookasideStubs(Emitter e, Stubs stubs)
+    {
+        _e = e;
+        for (var i = 0; i < _accesses.Length; i++) _accesses[i] = EmitAccess(i >> 2, (i & 2) != 0, (i & 1) != 0 ? stubs.VectorAccess : stubs.Access);
+        for (var view = 0; view < TargetCache.Views; view++)
+        {
+            _interpreted[view] = EmitTarget(view, stubs.Interpret);
+            _linked[view] = EmitTarget(view, stubs.Link);
+        }
+    }
+
+    /// <summary>For an access that the TLB did not cover.</summary>
+    public int Access(int view, bool write, bool vectors) => _accesses[view << 2 | (write ? 2 : 0) | (vectors ? 1 : 0)];
+
+    /// <summary>For an indirect branch, which the interpreter does if it leads to unknown code.</summary>
+    public int Indirect(int view) => _interpreted[view];
+
+    /// <summary>For a direct branch, which leaves if it leads to unknown code.</summary>
+    public int Direct(int view) => _linked[view];
+
+    private int EmitAccess(int view, bool write, int otherwise)
+    {
+        var a = new Assembler(64);
+        var (slow, done) = (a.CreateLabel(), a.CreateLabel());
+        var (tags, kind) = (StateLayout.TlbTags(view, write), view * 2 + (write ? 1 : 0));
+        Begin(a);
+        a.mov(rdx, r14);
+        a.and(rdx, -4096);
+        a.mov(ecx, edx);
+        a.shr(ecx, 12);
+        a.and(ecx, (int)Tlb.Size - 1);
+        a.mov(r15, __qword_ptr[rsp + rcx * 8 + tags + Pushed]);
+        a.add(r15, rdx);
+        a.je(slow);
+        if (kind != 0) a.or(rdx, kind);
+        // In the lower half is what belongs to an address space.
+        a.mov(eax, (int)AddressSpaces.Global << 2);
+        a.test(r14, r14);
+        a.cmovns(eax, __dword_ptr[rsp + StateLayout.SpaceTag + Pushed]);
+        Find(a, VcpuMemory.TlbLookasideOffset, Tlb.LookasideSets, slow);
+        a.mov(__qword_ptr[rsp + rcx * 8 + tags + Tlb.Size * 8 + Pushed], r15);
+        a.mov(rdx, r14);
+        a.and(rdx, -4096);
+        a.neg(rdx);
+        a.mov(__qword_ptr[rsp + rcx * 8 + tags + Pushed], rdx);
+        a.test(r14, r14);
+        a.js(done);
+        a.lea(edx, __[rcx * 8 + tags]);
+        Note(a, StateLayout.TlbJournaled, VcpuMemory.TlbJournalOffset, Tlb.JournalSize);
+        a.Label(ref done);
+        End(a);
+        a.ret();
+        a.Label(ref slow);
+        End(a);
+        a.mov(ecx, __dword_ptr[rsp + StateLayout.Site + Called]);
+        a.jmp((ulong)otherwise);
+        return Assemble(a);
+    }
+
+    private int EmitTarget(int view, int otherwise)
+    {
+        var a = new Assembler(64);
+        var slow = a.CreateLabel();
+        var keys = TargetCache.KeyOffset(view, 0);
+        Begin(a);
+        a.rorx(rcx, r14, TargetCache.HashRotation);
+        a.add(ecx, r14d);
+        a.and(ecx, TargetCache.Size - 1);
+        a.shl(ecx, 4);
+        a.mov(rdx, r14);
+        a.mov(r15, __qword_ptr[rsp + rcx + keys + Pushed]);
+        a.add(r15, rdx);
+        a.je(slow);
+        if (view == Tlb.User)
+        {
+            a.mov(eax, __dword_ptr[rsp + StateLayout.SpaceTag + Pushed]);
+            a.or(eax, view);
+        }
+        else
+        {
+            a.mov(eax, ((int)AddressSpaces.Global << 2) + view);
+        }
+
+        Find(a, VcpuMemory.TargetLookasideOffset, TargetCache.LookasideSets, slow);
+        a.mov(__qword_ptr[rsp + rcx + keys + 8 + Pushed], r15);
+        a.mov(rdx, r14);
+        a.neg(rdx);
+        a.mov(__qword_ptr[rsp + rcx + keys + Pushed], rdx);
+        if (view == Tlb.User)
+        {
+            a.lea(edx, __[rcx + keys]);
+            Note(a, StateLayout.TargetsJournaled, VcpuMemory.TargetJournalOffset, TargetCache.JournalSize);
+        }
+
+        End(a);
+        a.ret();
+        a.Label(ref slow);
+        End(a);
+        a.mov(ecx, __dword_ptr[rsp + StateLayout.Site + Called]);
+        a.lea(rsp, __[rsp + Called]);
+        a.jmp((ulong)otherwise);
+        return Assemble(a);
+    }
+
+    // RAX, RDX, the site and the flags are kept.
+    private static void Begin(Assembler a)
+    {
+        a.mov(__qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rax) + Called], rax);
+        a.mov(__qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rdx) + Called], rdx);
+        a.mov(__dword_ptr[rsp + StateLayout.Site + Called], ecx);
+        a.lahf();
+        a.seto(al);
+        a.push(rax);
+    }
+
+    private static void End(Assembler a)
+    {
+        a.pop(rax);
+        a.add(al, 127);
+        a.sahf();
+        a.mov(rax, __qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rax) + Called]);
+        a.mov(rdx, __qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rdx) + Called]);
+    }
+
+    // The value of the key in RDX and the tag in EAX into R15. RDX is lost.
+    private static void Find(Assembler a, int table, int sets, Label slow)
+    {
+        var found = a.CreateLabel();
+        a.xor(r15d, r15d);
+        a.crc32(r15, rdx);
+        a.and(r15d, sets - 1);
+        a.shl(r15d, 6);
+        a.lea(r15, __[rsp + r15 + table + Pushed]);
+        for (var way = 0; way < Lookaside.Ways; way++)
+        {
+            var next = way + 1 < Lookaside.Ways ? a.CreateLabel() : slow;
+            a.cmp(rdx, __qword_ptr[r15 + way * 8]);
+            a.jne(next);
+            a.cmp(eax, __dword_ptr[r15 + Lookaside.Tags + way * 4]);
+            a.jne(next);
+            a.mov(r15, __qword_ptr[r15 + Lookaside.Values + way * 8]);
+            if (way + 1 == Lookaside.Ways) break;
+            a.jmp(found);
+            a.Label(ref next);
+        }
+
+        a.Label(ref found);
+    }
+
+    // Lists the entry at the offset in EDX. RAX is lost.
+    private static void Note(Assembler a, int count, int journal, int size)
+    {
+        var full = a.CreateLabel();
+        a.mov(eax, __dword_ptr[rsp + count + Pushed]);
+        a.cmp(eax, size);
+        a.jae(full);
+        a.mov(__dword_ptr[rsp + rax * 4 + journal + Pushed], edx);
+        a.Label(ref full);
+        a.inc(eax);
+        a.mov(__dword_ptr[rsp + count + Pushed], eax);
+    }
+
+    private int Assemble(Assembler a)
+    {
+        var start = _e.At;
+        a.Assemble(_e, (ulong)start);
+        return start;
+    }
+}
