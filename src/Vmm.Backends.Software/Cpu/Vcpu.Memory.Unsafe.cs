@@ -185,7 +185,7 @@ internal sealed unsafe partial class Vcpu
         host = null;
         length = 0;
         var entries = access == Access.Write ? _writes : _reads;
-        if (!entries[Tlb.Slot(linear)].Covers(linear, 0))
+        if (!entries[Tlb.Slot(linear)].Covers(linear, 0) && !_tlb.TryRefill(_view, access == Access.Write, linear))
         {
             if (!TryTranslate(linear, access, _view, out var gpa, out var global)) return false;
             if (_view == Tlb.Checked || HostPage(gpa, linear, access, _view, global) == null) return true;

@@ -285,7 +285,7 @@ internal sealed unsafe partial class BlockTranslator
         _e.At = start;
         _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
-        return _index == _t.Block->Count - 1 ? EmitInterpret() : EmitOperation(ref op);
+        return _index == _t.Block->Count - 1 ? EmitInterpret() : EmitString(instruction, ref op) || EmitOperation(ref op);
     }
 
     // The interpreter does the rest of the block.
@@ -302,6 +302,30 @@ internal sealed unsafe partial class BlockTranslator
         var single = _sites.AddSingle(_t.Block, _index, op);
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t, Index = _index, Single = single }));
         _e.Call(_vectors ? _stubs.VectorOperation : _stubs.Operation);
+        _barrier++;
+        return true;
+    }
+
+    // A repeated string instruction by the host's, or if that cannot be by the interpreter.
+    private bool EmitString(in Instruction instruction, ref Op op)
+    {
+        var shift = instruction.Code switch
+        {
+            Code.Movsb_m8_m8 or Code.Stosb_m8_AL => 0,
+            Code.Movsd_m32_m32 or Code.Stosd_m32_EAX => 2,
+            Code.Movsq_m64_m64 or Code.Stosq_m64_RAX => 3,
+            _ => -1,
+        };
+        var moves = instruction.Mnemonic is Mnemonic.Movsb or Mnemonic.Movsd or Mnemonic.Movsq;
+        // The second prefix says the same; a segment's base and short addresses are left to the interpreter.
+        if (shift < 0 || !(instruction.HasRepPrefix || instruction.HasRepnePrefix) || instruction.SegmentPrefix != Register.None
+            || (moves ? instruction.Op1Kind != OpKind.MemorySegRSI || instruction.Op0Kind != OpKind.MemoryESRDI : instruction.Op0Kind != OpKind.MemoryESRDI)) return false;
+        var single = _sites.AddSingle(_t.Block, _index, op);
+        _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t, Index = _index, Single = single }));
+        _e.Call(_stubs.Strings.Of(_t.View, moves, shift));
+        var done = _e.IfZero();
+        _e.Call(_vectors ? _stubs.VectorOperation : _stubs.Operation);
+        _e.Bind(done);
         _barrier++;
         return true;
     }

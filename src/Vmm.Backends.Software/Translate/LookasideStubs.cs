@@ -10,19 +10,14 @@ namespace Vmm.Backends.Software.Translate;
 /// puts what it finds there into its place, and returns to try again. If nothing is found, or it was in its place already, C# is called.
 /// All are called with a site in ECX and the address in R14.
 /// </summary>
-internal sealed class LookasideStubs
+internal sealed class LookasideStubs : AssembledStubs
 {
-    // What is on the stack above the base register: the return address, and flags.
-    private const int Called = 8, Pushed = 16;
-
-    private readonly Emitter _e;
     private readonly int[] _accesses = new int[3 * 2 * 2];
     private readonly int[] _interpreted = new int[TargetCache.Views];
     private readonly int[] _linked = new int[TargetCache.Views];
 
-    public LookasideStubs(Emitter e, Stubs stubs)
+    public LookasideStubs(Emitter e, Stubs stubs) : base(e)
     {
-        _e = e;
         for (var i = 0; i < _accesses.Length; i++) _accesses[i] = EmitAccess(i >> 2, (i & 2) != 0, (i & 1) != 0 ? stubs.VectorAccess : stubs.Access);
         for (var view = 0; view < TargetCache.Views; view++)
         {
@@ -124,26 +119,6 @@ internal sealed class LookasideStubs
         return Assemble(a);
     }
 
-    // RAX, RDX, the site and the flags are kept.
-    private static void Begin(Assembler a)
-    {
-        a.mov(__qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rax) + Called], rax);
-        a.mov(__qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rdx) + Called], rdx);
-        a.mov(__dword_ptr[rsp + StateLayout.Site + Called], ecx);
-        a.lahf();
-        a.seto(al);
-        a.push(rax);
-    }
-
-    private static void End(Assembler a)
-    {
-        a.pop(rax);
-        a.add(al, 127);
-        a.sahf();
-        a.mov(rax, __qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rax) + Called]);
-        a.mov(rdx, __qword_ptr[rsp + RegisterMap.Place(RegisterMap.Rdx) + Called]);
-    }
-
     // The value of the key in RDX and the tag in EAX into R15. RDX is lost.
     private static void Find(Assembler a, int table, int sets, Label slow)
     {
@@ -180,12 +155,5 @@ internal sealed class LookasideStubs
         a.Label(ref full);
         a.inc(eax);
         a.mov(__dword_ptr[rsp + count + Pushed], eax);
-    }
-
-    private int Assemble(Assembler a)
-    {
-        var start = _e.At;
-        a.Assemble(_e, (ulong)start);
-        return start;
     }
 }

@@ -31,10 +31,14 @@ internal sealed class Stubs
         LoadVector = EmitLoadVector();
         Time = EmitTime();
         Behind = new LookasideStubs(e, this);
+        Strings = new StringStubs(e);
     }
 
     /// <summary>What is tried first where an address is not in the TLB or the cache of targets.</summary>
     public LookasideStubs Behind { get; }
+
+    /// <summary>What is tried first for repeated string instructions.</summary>
+    public StringStubs Strings { get; }
 
     /// <summary><c>int Enter(base register, code)</c>: returns an <see cref="ExitKind"/>.</summary>
     public int Enter { get; }
