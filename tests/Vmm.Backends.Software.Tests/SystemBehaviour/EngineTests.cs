@@ -1,6 +1,8 @@
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 // Every class of tests by each engine.
+public sealed class InterpretedAddressSpaceTests : AddressSpaceTests<Interpreted>;
+
 public sealed class InterpretedCodeWritingTests : CodeWritingTests<Interpreted>;
 
 public sealed class InterpretedExceptionTests : ExceptionTests<Interpreted>;
@@ -27,11 +29,15 @@ public sealed class InterpretedSelfModifyingTests : SelfModifyingTests<Interpret
 
 public sealed class InterpretedStateTests : StateTests<Interpreted>;
 
+public sealed class InterpretedStringTests : StringTests<Interpreted>;
+
 public sealed class InterpretedTaskSwitchTests : TaskSwitchTests<Interpreted>;
 
 public sealed class InterpretedTripleFaultTests : TripleFaultTests<Interpreted>;
 
 public sealed class InterpretedVirtual8086Tests : Virtual8086Tests<Interpreted>;
+
+public sealed class TranslatedAddressSpaceTests : AddressSpaceTests<Translated>;
 
 public sealed class TranslatedCodeWritingTests : CodeWritingTests<Translated>;
 
@@ -58,6 +64,8 @@ public sealed class TranslatedSegmentationTests : SegmentationTests<Translated>;
 public sealed class TranslatedSelfModifyingTests : SelfModifyingTests<Translated>;
 
 public sealed class TranslatedStateTests : StateTests<Translated>;
+
+public sealed class TranslatedStringTests : StringTests<Translated>;
 
 public sealed class TranslatedTaskSwitchTests : TaskSwitchTests<Translated>;
 
