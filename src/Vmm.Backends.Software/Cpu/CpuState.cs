@@ -140,6 +140,9 @@ internal struct TranslatorState
     /// <summary>What to add to linear addresses of groups of accesses that were checked together.</summary>
     public AddendFile GroupAddends;
 
+    /// <summary>The host's counter when the clock was last asked for the TSC, how long that holds, what a tick adds (with 32 bits behind the point), what it was, and what was last told.</summary>
+    public ulong TimeBase, TimeLimit, TimeScale, TimeValue, TimeLast;
+
     /// <summary>The tag of the current address space, shifted left by two.</summary>
     public uint SpaceTag;
 

@@ -42,13 +42,6 @@ internal sealed partial class Vcpu
     private static readonly uint[] s_inState = [Msr.Star, Msr.Lstar, Msr.Fmask, Msr.KernelGsBase];
 
     private readonly Dictionary<uint, ulong> _msrs = [];
-    private long _tscOffset;
-
-    /// <summary>The time-stamp counter.</summary>
-    public ulong Tsc => (ulong)(Partition.Clock.Now + _tscOffset);
-
-    /// <summary>The offset of the guest's TSC from the machine's clock, in ticks.</summary>
-    public long TscOffset => _tscOffset;
 
     /// <summary>A stored register's value, for instructions that use it.</summary>
     public ulong StoredMsr(uint index) => _msrs.GetValueOrDefault(index);
@@ -85,8 +78,8 @@ internal sealed partial class Vcpu
         ref var s = ref S;
         switch (index)
         {
-            case Msr.Tsc: _tscOffset = (long)value - Partition.Clock.Now; Apic.TscChanged(); return true;
-            case Msr.TscAdjust: _tscOffset = (long)value; Apic.TscChanged(); return true;
+            case Msr.Tsc: TscOffset = (long)value - Partition.Clock.Now; Apic.TscChanged(); return true;
+            case Msr.TscAdjust: TscOffset = (long)value; Apic.TscChanged(); return true;
             case Msr.ApicBase: return Apic.TrySetBase(value);
             case Msr.Efer: return TrySetEfer(value);
             case Msr.PredCmd or Msr.FlushCmd: return (value & ~1UL) == 0;
@@ -142,10 +135,10 @@ internal sealed partial class Vcpu
     private void LoadMsrs(MsrValue[] saved)
     {
         ResetMsrs();
-        _tscOffset = 0;
+        TscOffset = 0;
         foreach (var (index, value) in saved)
         {
-            if (index == Msr.Tsc) _tscOffset = (long)value - Partition.Clock.Now;
+            if (index == Msr.Tsc) TscOffset = (long)value - Partition.Clock.Now;
             else if (index == Msr.TscDeadline) Apic.TscDeadline = value;
             else if (!Unsafe.IsNullRef(ref Stored(index))) Stored(index) = value;
         }

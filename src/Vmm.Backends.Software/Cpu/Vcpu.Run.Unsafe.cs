@@ -42,6 +42,7 @@ internal sealed unsafe partial class Vcpu
     {
         _inside = true;
         Interlocked.MemoryBarrier();
+        S.Translator.TimeLimit = 0;
         // Time that passed while this processor did not run (it was halted, or a state was loaded) is not made up for.
         if (Partition.Clock.IsCounted) _countedOffset = Math.Max(_countedOffset, Partition.Clock.Now - (long)InstructionsRetired * Partition.Clock.NanosecondsPerInstruction);
         try

@@ -20,7 +20,7 @@ internal static class Callbacks
 
     /// <summary>RDTSC. Only the registers that a call may change are saved, and the guest's vector registers are in the state.</summary>
     [UnmanagedCallersOnly]
-    public static ulong Time(nint owner) => Processor(owner).Tsc;
+    public static ulong Time(nint owner) => Processor(owner).ReadTime();
 
     private static Vcpu Processor(nint owner) => (Vcpu)GCHandle.FromIntPtr(owner).Target!;
 }

@@ -82,6 +82,11 @@ internal static unsafe class StateLayout
     public static readonly int Aligned32Mask = At(s => (byte*)&s->Translator.Aligned32Mask);
     public static readonly int VectorDead = At(s => (byte*)&s->Translator.VectorDead);
     public static readonly int OffsetMask = At(s => (byte*)&s->Translator.OffsetMask);
+    public static readonly int TimeBase = At(s => (byte*)&s->Translator.TimeBase);
+    public static readonly int TimeLimit = At(s => (byte*)&s->Translator.TimeLimit);
+    public static readonly int TimeScale = At(s => (byte*)&s->Translator.TimeScale);
+    public static readonly int TimeValue = At(s => (byte*)&s->Translator.TimeValue);
+    public static readonly int TimeLast = At(s => (byte*)&s->Translator.TimeLast);
     public static readonly int SpaceTag = At(s => (byte*)&s->Translator.SpaceTag);
     public static readonly int TlbJournaled = At(s => (byte*)&s->Translator.TlbJournaled);
     public static readonly int TargetsJournaled = At(s => (byte*)&s->Translator.TargetsJournaled);

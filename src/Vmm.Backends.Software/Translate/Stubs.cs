@@ -29,7 +29,7 @@ internal sealed class Stubs
         VectorOperation = EmitCall(StateLayout.OperationCallback, loadsX87: false, vectors: true);
         LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true, vectors: true);
         LoadVector = EmitLoadVector();
-        Time = EmitTime();
+        Time = new TimeStub(e, EmitTime()).Code;
         Behind = new LookasideStubs(e, this);
         Strings = new StringStubs(e);
     }
@@ -203,6 +203,9 @@ internal sealed class Stubs
         _e.Int(StateLayout.TimeCallback);
         _e.Move(Rsp, R14);
         _e.Move(R14, Rax);
+        _e.Bytes([0x0F, 0x31, 0x48, 0xC1, 0xE2, 0x20, 0x48, 0x09, 0xC2]); // rdtsc; shl rdx, 32; or rdx, rax
+        _e.Store(StateLayout.TimeBase, Rdx);
+        _e.Store(StateLayout.TimeValue, R14);
         LoadFlags();
         _e.RotateRight(R15, R14, 32);
         _e.Lea(Rax, R14, -1, 1, 0, wide: false);

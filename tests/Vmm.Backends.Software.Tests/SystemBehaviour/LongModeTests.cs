@@ -210,6 +210,48 @@ public abstract class LongModeTests<TEngine> where TEngine : IEngine
     }
 
     [Fact]
+    public void TimeStamp_OfARunningClock_NeverGoesBackWhoeverReadsIt()
+    {
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            Label loop = a.CreateLabel(), back = a.CreateLabel(), done = a.CreateLabel();
+            void Read(bool andProcessor)
+            {
+                if (andProcessor) a.rdtscp();
+                else a.rdtsc();
+                a.shl(rdx, 32);
+                a.or(rax, rdx);
+                a.cmp(rax, rdi);
+                a.jb(back);
+                a.mov(rdi, rax);
+            }
+
+            Read(false);
+            // Longer than it takes to get to know the rate of the host's counter.
+            a.lea(rsi, __[rdi + 250_000_000]);
+            a.Label(ref loop);
+            Read(false);
+            Read(false);
+            Read(true);
+            Read(false);
+            a.cmp(rdi, rsi);
+            a.jb(loop);
+            a.jmp(done);
+            a.Label(ref back);
+            a.mov(ebx, 1);
+            a.Label(ref done);
+        });
+        guest.Clock.Resume();
+        for (var i = 0; i < 2; i++)
+        {
+            guest.GoTo(SystemGuest.Start);
+            guest.RunToEnd();
+            Assert.Equal(0UL, guest[3]);
+            Assert.InRange((long)guest[7], 1, guest.Clock.Now);
+        }
+    }
+
+    [Fact]
     public void TimeStamp_ReadByAUserWhoMayNot_IsProtectionFault()
     {
         using var guest = new SystemGuest<TEngine>(64, (a, mark) => { a.nop(); mark("read"); a.rdtsc(); }, user: true);
