@@ -136,7 +136,15 @@ internal sealed unsafe partial class Vcpu
             var served = _served;
             if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
-                // The interpreter meets the same fault, with the instruction at hand.
+                if (site.Alone && s.FaultVector == Vector.PF)
+                {
+                    // SAFETY: sites hold an index of an op of their block.
+                    s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_current), site.Index).Offset;
+                    if (_counts) s.Budget += _current->Count - site.Index;
+                    return ExitKind.Done;
+                }
+
+                // The interpreter meets the same fault, or one that comes before it.
                 s.FaultVector = -1;
                 return ExitKind.Interpret;
             }

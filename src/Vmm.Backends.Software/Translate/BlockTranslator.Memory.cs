@@ -14,6 +14,9 @@ internal sealed unsafe partial class BlockTranslator
     private int _base;
     private int _displacement;
 
+    // The operand is read, or written, and that is all that the instruction can fault for.
+    private bool _alone;
+
     // The group whose addend is in its register, unless the emitter says that it was lost.
     private int _addendOf;
 
@@ -171,7 +174,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="before">How many of them are before the access.</param>
     private void EmitLook(int first, long displacement, Site site, int span, int before)
     {
-        (site.Translation, site.Index) = (_t, _index);
+        (site.Translation, site.Index, site.Alone) = (_t, _index, _alone);
         var tags = StateLayout.TlbTags(_t.View, site.Write);
         var addends = tags + Tlb.Size * 8;
         var last = site.Alignment == 0 ? span - 1 : 0;

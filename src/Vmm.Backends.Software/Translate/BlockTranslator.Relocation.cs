@@ -179,7 +179,9 @@ internal sealed unsafe partial class BlockTranslator
         var write = access is not (OpAccess.Read or OpAccess.CondRead);
         var size = instruction.MemorySize.GetSize();
         var alignment = instruction.HasLockPrefix ? 1 : Relocatable.Alignment(instruction);
+        _alone = access == OpAccess.Read || (access == OpAccess.Write && instruction.Mnemonic == Mnemonic.Mov);
         EmitOperand(instruction, size, write, alignment);
+        _alone = false;
     }
 
     private static int MemoryOperand(in Instruction instruction)

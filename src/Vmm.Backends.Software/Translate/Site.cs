@@ -20,6 +20,9 @@ internal struct Site
     /// <summary>For an access: whether it writes.</summary>
     public bool Write;
 
+    /// <summary>For an access: it is all that its instruction can fault for.</summary>
+    public bool Alone;
+
     /// <summary>For an access: its bytes.</summary>
     public byte Size;
 

@@ -9,7 +9,7 @@ namespace Vmm.Backends.Software.Translate;
 [StructLayout(LayoutKind.Sequential)]
 internal struct SiteEntry
 {
-    private const byte IsWrite = 1, IsBackward = 2, IsLong = 4, HasOffset = 8, HighOffset = 16, IsCrossing = 32;
+    private const byte IsWrite = 1, IsBackward = 2, IsLong = 4, HasOffset = 8, HighOffset = 16, IsCrossing = 32, IsAlone = 64;
 
     /// <summary>The number of its translation.</summary>
     public readonly int Translation;
@@ -30,7 +30,7 @@ internal struct SiteEntry
         Translation = site.Translation.Number;
         // The first access of a group has no alignment to keep.
         (_index, _size, _alignment) = ((byte)site.Index, site.Size, site.Offset != 0 ? (byte)site.Offset : site.Alignment);
-        _flags = (byte)((site.Write ? IsWrite : 0) | (site.Backward ? IsBackward : 0) | (site.IsLong ? IsLong : 0) | (site.Offset != 0 ? HasOffset : 0) | (site.Offset > 255 ? HighOffset : 0) | (site.Crosses ? IsCrossing : 0));
+        _flags = (byte)((site.Write ? IsWrite : 0) | (site.Backward ? IsBackward : 0) | (site.IsLong ? IsLong : 0) | (site.Offset != 0 ? HasOffset : 0) | (site.Offset > 255 ? HighOffset : 0) | (site.Crosses ? IsCrossing : 0) | (site.Alone ? IsAlone : 0));
         (_target, Patch) = (site.Single != 0 ? (ulong)site.Single : site.Target, site.Patch);
     }
 
@@ -55,6 +55,9 @@ internal struct SiteEntry
 
     /// <summary>For an access: whether it writes.</summary>
     public readonly bool Write => (_flags & IsWrite) != 0;
+
+    /// <summary>For an access: it is all that its instruction can fault for.</summary>
+    public readonly bool Alone => (_flags & IsAlone) != 0;
 
     /// <summary>For an access: its bytes.</summary>
     public readonly byte Size => _size;
