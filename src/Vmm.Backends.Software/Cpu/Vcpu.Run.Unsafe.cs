@@ -269,7 +269,7 @@ internal sealed unsafe partial class Vcpu
         if (global)
         {
             _tlb.FlushAll();
-            _translator?.Targets.FlushAll();
+            _translator?.DropTargets();
         }
 
         LeaveSpace();
@@ -315,7 +315,7 @@ internal sealed unsafe partial class Vcpu
         if (_spaces.IsSpent)
         {
             _tlb.FlushAll();
-            _translator?.Targets.FlushAll();
+            _translator?.DropTargets();
             _spaces.Restart();
         }
 
@@ -328,9 +328,9 @@ internal sealed unsafe partial class Vcpu
         var shift = _tlb.FlushPage(linear);
         _blocks.ClearJumps();
         if (_translator is not { } translator) return;
-        translator.Targets.DropPage(linear, shift);
+        translator.DropPage(linear, shift);
         // The page before may end with an instruction that goes on in this one.
-        translator.Targets.DropPage((linear >> shift << shift) - 1, 12);
+        translator.DropPage((linear >> shift << shift) - 1, 12);
     }
 
     private int _view;

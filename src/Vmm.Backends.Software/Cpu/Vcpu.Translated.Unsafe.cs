@@ -32,27 +32,32 @@ internal sealed unsafe partial class Vcpu
         {
             if ((s.Mode & ~CpuMode.User) != _targetsMode)
             {
-                translator.Targets.FlushAll();
+                translator.DropTargets();
                 _targetsMode = s.Mode & ~CpuMode.User;
                 link = -1;
             }
 
-            var code = link >= 0 ? translator.TryLink(link) : 0;
-            link = -1;
-            if (code == 0) code = translator.Targets.Find(_view, s.Rip);
+            var across = link >= 0 && translator.LeadsAcross(link);
+            var code = link >= 0 && !across ? translator.TryLink(link) : 0;
+            if (code == 0 && !across) code = translator.Targets.Find(_view, s.Rip);
             if (code == 0)
             {
+                var flushes = translator.Flushes;
                 if (Unsafe.IsNullRef(ref FindBlock())) return;
-                code = Warm(translator);
-                if (code == 0)
+                var translation = Warm(translator);
+                if (translation is null)
                 {
+                    link = -1;
                     Execute(ref BlockCache.First(_current));
                     continue;
                 }
 
                 s.Budget += _current->Count;
+                if (across && flushes == translator.Flushes) translator.LinkAcross(link, translation, _fetchGlobal);
+                code = translator.Address(translation);
             }
 
+            link = -1;
             s.Translator.HostFlags = s.Arithmetic | 2;
             s.Translator.NmiHeld = _nmiBlocked | _nmiPending | NmiWindowRequested ? 1 : 0;
             var exit = translator.Run(code);
@@ -83,27 +88,26 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    // The code of the block that was just found, which is translated when it has been run often enough. Zero: interpret it.
-    private nint Warm(Translator translator)
+    // The translation of the block that was just found, which is made when it has been run often enough. Null: interpret it.
+    private Translation? Warm(Translator translator)
     {
         ref var s = ref S;
         var block = _current;
-        if (block == _scratch) return 0;
+        if (block == _scratch) return null;
         var translation = translator.Find(block, s.Rip, _view);
         if (translation is null)
         {
-            if (++block->Heat <= translator.Threshold) return 0;
+            if (++block->Heat <= translator.Threshold) return null;
             block = _blocks.Keep(block);
-            if (block == null) return 0;
+            if (block == null) return null;
             _current = block;
             translation = translator.Translate(block, s.Rip, _view, Code(block));
-            if (translation is null) return 0;
+            if (translation is null) return null;
             Counters.TranslatedBlocks++;
         }
 
-        var address = translator.Address(translation);
-        translator.Targets.Fill(_view, s.Rip, address, _fetchGlobal);
-        return address;
+        translator.Targets.Fill(_view, s.Rip, translator.Address(translation), _fetchGlobal);
+        return translation;
     }
 
     // STAC, CLAC and what changes the privilege level in translated code only write to the state.

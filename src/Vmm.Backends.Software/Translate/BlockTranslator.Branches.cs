@@ -56,7 +56,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         var target = instruction.NearBranchTarget;
         var taken = _e.JumpIf(Interpret.ControlOps.Condition(instruction.ConditionCode));
-        if (SamePage(target))
+        if (Links(target))
         {
             AddLink(taken, target);
         }
@@ -73,7 +73,8 @@ internal sealed unsafe partial class BlockTranslator
 
     /// <summary>
     /// Goes on at a constant address. In the page of this block (which is as mapped as the block itself) by a jump that is patched
-    /// once the target is translated; elsewhere through the target cache, whose entry says that the page is still mapped so.
+    /// once the target is translated, and so from one place of a kernel to another if the target's page turns out to be global; elsewhere
+    /// through the target cache, whose entry says that the page is still mapped so.
     /// </summary>
     private void EmitLink(ulong target) => EmitLink(target, _t.View);
 
@@ -85,7 +86,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitLink(ulong target, int view)
     {
-        if (SamePage(target) && view == _t.View)
+        if (Links(target) && view == _t.View)
         {
             AddLink(_e.Jump(), target);
             return;
@@ -152,7 +153,8 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     // Not an instruction that may go on in the next page, which may be mapped otherwise.
-    private bool SamePage(ulong target) => (target ^ _t.Rip) >> 12 == 0 && (target & 0xFFF) <= 4096 - 15;
+    private bool Links(ulong target) =>
+        ((target ^ _t.Rip) >> 12 == 0 || (_t.View != Mmu.Tlb.User && (long)target < 0 && (long)_t.Rip < 0)) && (target & 0xFFF) <= 4096 - 15;
 
     // Direct branches near the edge of the canonical range are left to the interpreter, which knows the paging mode.
     private static bool IsCanonical(ulong target) => (ulong)((long)(target << 16) >> 16) == target;

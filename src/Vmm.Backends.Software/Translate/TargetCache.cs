@@ -80,10 +80,10 @@ internal sealed unsafe class TargetCache
         _behind.Drop(rip);
     }
 
-    /// <summary>Forgets targets in one linear page, whose size is a power of two.</summary>
-    public void DropPage(ulong linear, int shift)
+    /// <summary>Forgets targets in one linear page, whose size is a power of two. False if there were none since everything was forgotten.</summary>
+    public bool TryDropPage(ulong linear, int shift)
     {
-        if (shift == 12 && !PagesOf(linear).MayHave(linear)) return;
+        if (shift == 12 && !PagesOf(linear).MayHave(linear)) return false;
         _behind.DropRegion(linear, shift);
         for (var view = 0; view < Views; view++)
         {
@@ -93,6 +93,8 @@ internal sealed unsafe class TargetCache
                 if (((0 - *Entry(view, slot)) ^ linear) >> shift == 0) Clear(Entry(view, slot));
             }
         }
+
+        return true;
     }
 
     public void FlushAll()

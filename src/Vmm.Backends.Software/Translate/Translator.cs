@@ -19,6 +19,8 @@ internal sealed unsafe class Translator : IDisposable
     private readonly BlockCache _blocks;
     private readonly int _start;
     private readonly VcpuMemory _state;
+    // Branches that are linked to other pages, and the numbers of the translations there.
+    private readonly List<(int Site, int Target)> _across = [];
     private GCHandle _owner;
 
     private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, CodeMemory memory, bool counted, bool single, int threshold)
@@ -61,6 +63,9 @@ internal sealed unsafe class Translator : IDisposable
 
     /// <summary>Blocks translated so far, dropped ones included.</summary>
     public long Translated { get; private set; }
+
+    /// <summary>How often everything was dropped; numbers of sites do not outlive that.</summary>
+    public int Flushes { get; private set; }
 
     /// <summary>Bytes of code in use.</summary>
     public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
@@ -148,6 +153,39 @@ internal sealed unsafe class Translator : IDisposable
         return Address(target);
     }
 
+    /// <summary>Whether a branch, which could be linked, leads to another page.</summary>
+    public bool LeadsAcross(int index) => Sites[index].Patch != 0 && (Sites[index].Target ^ Sites.TranslationOf(Sites[index]).Rip) >> 12 != 0;
+
+    /// <summary>Lets a branch to another page lead straight to its target, if that page is global; else by the cache of targets.</summary>
+    public void LinkAcross(int index, Translation target, bool global)
+    {
+        ref var site = ref Sites[index];
+        var translation = Sites.TranslationOf(site);
+        if (translation.Dropped) return;
+        if (!global || target.Block->Second != 0)
+        {
+            if (!IsFull) _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target));
+            return;
+        }
+
+        _memory.Patch(site.Patch, site.Backward ? target.Entry : target.Body);
+        (site.NextIncoming, target.Incoming) = (target.Incoming, index);
+        _across.Add((index, target.Number));
+    }
+
+    /// <summary>Forgets targets in one linear page, whose size is a power of two.</summary>
+    public void DropPage(ulong linear, int shift)
+    {
+        if (Targets.TryDropPage(linear, shift) && (long)linear < 0) UnlinkAcross();
+    }
+
+    /// <summary>Forgets all targets.</summary>
+    public void DropTargets()
+    {
+        Targets.FlushAll();
+        UnlinkAcross();
+    }
+
     /// <summary>Drops a block's translations. Code that runs meanwhile runs on to its next exit.</summary>
     public void Drop(Block* block)
     {
@@ -168,8 +206,33 @@ internal sealed unsafe class Translator : IDisposable
     {
         foreach (var translation in Sites.Translations) translation.Block->Translation = 0;
         Targets.FlushAll();
+        _across.Clear();
+        Flushes++;
         Sites.Clear();
         (_emitter.At, _emitter.Cold) = (_start, CodeMemory.Size / 2);
+    }
+
+    private void UnlinkAcross()
+    {
+        foreach (var (index, number) in _across)
+        {
+            ref var site = ref Sites[index];
+            var target = Sites.Translation(number);
+            // The branch may have been linked again after its target was dropped.
+            if (target.Dropped) continue;
+            _memory.Patch(site.Patch, site.Stub);
+            if (target.Incoming == index)
+            {
+                target.Incoming = site.NextIncoming;
+                continue;
+            }
+
+            var before = target.Incoming;
+            while (Sites[before].NextIncoming != index) before = Sites[before].NextIncoming;
+            Sites[before].NextIncoming = site.NextIncoming;
+        }
+
+        _across.Clear();
     }
 
     public void Dispose()

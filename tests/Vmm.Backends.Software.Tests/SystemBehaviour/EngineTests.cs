@@ -11,6 +11,8 @@ public sealed class InterpretedHostileCodeTests : HostileCodeTests<Interpreted>;
 
 public sealed class InterpretedHostileProcessorTests : HostileProcessorTests<Interpreted>;
 
+public sealed class InterpretedKernelCodeTests : KernelCodeTests<Interpreted>;
+
 public sealed class InterpretedLocalApicTests : LocalApicTests<Interpreted>;
 
 public sealed class InterpretedLongModeTests : LongModeTests<Interpreted>;
@@ -46,6 +48,8 @@ public sealed class TranslatedExceptionTests : ExceptionTests<Translated>;
 public sealed class TranslatedHostileCodeTests : HostileCodeTests<Translated>;
 
 public sealed class TranslatedHostileProcessorTests : HostileProcessorTests<Translated>;
+
+public sealed class TranslatedKernelCodeTests : KernelCodeTests<Translated>;
 
 public sealed class TranslatedLocalApicTests : LocalApicTests<Translated>;
 
