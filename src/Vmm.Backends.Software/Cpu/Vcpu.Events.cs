@@ -8,6 +8,9 @@ internal sealed partial class Vcpu
 {
     public const int EventKick = 1, EventInterrupt = 2, EventInvalidate = 4, EventInit = 8, EventStartup = 16, EventNmi = 32;
 
+    /// <summary>More than all events together.</summary>
+    public const int EventLimit = 64;
+
     private volatile bool _externalInterrupt;
     private volatile int _activity;
     private int _startupVector;
@@ -66,6 +69,7 @@ internal sealed partial class Vcpu
     {
         if ((bits & EventInterrupt) != 0) Volatile.Write(ref S.Translator.HeldBack, 1);
         Interlocked.Or(ref S.Events, bits);
+        _translator?.Targets.Close();
     }
 
     // As Signal, and if the processor is halted its runner is told to run it again. Halt publishes Activity before it looks at

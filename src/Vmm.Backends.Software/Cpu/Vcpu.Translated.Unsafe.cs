@@ -58,6 +58,7 @@ internal sealed unsafe partial class Vcpu
             }
 
             link = -1;
+            if (translator.Targets.Open() && Volatile.Read(ref s.Events) != 0) continue;
             s.Translator.HostFlags = s.Arithmetic | 2;
             s.Translator.NmiHeld = _nmiBlocked | _nmiPending | NmiWindowRequested ? 1 : 0;
             var exit = translator.Run(code);

@@ -59,6 +59,9 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>The software TLBs.</summary>
     public byte* Tlb => Base + TlbOffset;
 
+    /// <summary>The mask by which indirect branches find their entry in these.</summary>
+    public ulong* TargetMask => (ulong*)(Base + StateLayout.TargetMask);
+
     /// <summary>The cache of branch targets of a privilege view.</summary>
     public byte* Targets(int view) => Base + TargetsOffset + view * TargetCache.Bytes;
 

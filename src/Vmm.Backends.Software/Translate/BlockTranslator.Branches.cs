@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vmm.Backends.Software.Cpu;
 using static Vmm.Backends.Software.Translate.RegisterMap;
 
 namespace Vmm.Backends.Software.Translate;
@@ -92,12 +93,20 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
-        EmitLookup(target, view);
+        EmitLookup(target, view, IsBackward(target));
     }
 
-    // By the cache of targets.
-    private void EmitLookup(ulong target, int view)
+    // By the cache of targets; a backward branch looks for events here.
+    private void EmitLookup(ulong target, int view, bool backward)
     {
+        var site = AddSite(target, 0, backward);
+        if (backward && target + Vcpu.EventLimit <= Vcpu.EventLimit)
+        {
+            // With an empty entry the sum below could be zero.
+            _exits.Add((_e.Jump(), site, _stubs.Link));
+            return;
+        }
+
         var place = TargetCache.KeyOffset(view, TargetCache.Slot(target));
         var retry = _e.At;
         _e.Load(R15, place);
@@ -111,15 +120,26 @@ internal sealed unsafe partial class BlockTranslator
             _e.Lea(Rcx, Rcx, R15, 1, 0);
         }
 
+        if (backward && !_counted)
+        {
+            // No two addresses as near each other as events are small share an entry: the sum is zero if both are.
+            _e.Load32(R15, StateLayout.Events);
+            _e.Lea(Rcx, Rcx, R15, 1, 0);
+        }
+
         var hit = _e.IfZero();
-        _finds.Add(new Find(_e.Jump(), AddSite(0, target), _stubs.Behind.Direct(view), retry, target));
+        _finds.Add(new Find(_e.Jump(), site, _stubs.Behind.Direct(view), retry, target));
         _e.Bind(hit);
         _e.JumpPlace(place + 8);
     }
 
-    private void AddLink(int operand, ulong target) => _exits.Add((operand, AddSite(operand, target), _stubs.Link));
+    private void AddLink(int operand, ulong target) => _exits.Add((operand, AddSite(target, operand, IsBackward(target)), _stubs.Link));
 
-    private int AddSite(int patch, ulong target) => _sites.Add(new Site { Translation = _t, Index = _index, Target = target, Patch = patch, Backward = target <= _next });
+    private int AddSite(ulong target, int patch, bool backward) => _sites.Add(new Site { Translation = _t, Index = _index, Target = target, Patch = patch, Backward = backward });
+
+    // By the shorter way around the address space: none leads over what is not canonical, so no loop goes forward only. A site says more if
+    // it is backward or has a target.
+    private bool IsBackward(ulong target) => (long)(target - _next) < 0 || target == 0;
 
     // The target of an indirect branch into R14.
     private void EmitTarget(in Instruction instruction)

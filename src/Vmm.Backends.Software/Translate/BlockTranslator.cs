@@ -119,12 +119,12 @@ internal sealed unsafe partial class BlockTranslator
 
     /// <summary>Code that a branch within a page leads to where its target goes on in the next page, which may not be mapped as it was.</summary>
     /// <returns>Where it is.</returns>
-    public int TranslateLookup(Translation from, ulong target)
+    public int TranslateLookup(Translation from, ulong target, bool backward)
     {
         Begin(from.Block->Mode);
         (_t, _index) = (from, 0);
         var start = _e.At;
-        EmitLookup(target, from.View);
+        EmitLookup(target, from.View, backward);
         EmitMisses();
         return start;
     }

@@ -84,6 +84,9 @@ internal sealed class LookasideStubs : AssembledStubs
         a.add(ecx, r14d);
         a.and(ecx, TargetCache.Size - 1);
         a.shl(ecx, 4);
+        // The first two slots stay empty while something waits, which another thread sees to.
+        a.cmp(ecx, 16);
+        a.jbe(slow);
         a.mov(rdx, r14);
         a.mov(r15, __qword_ptr[rsp + rcx + keys + Pushed]);
         a.add(r15, rdx);

@@ -8,7 +8,8 @@ namespace Vmm.Backends.Software.Translate;
 /// Where translated code finds the code of a branch target by its linear address, without leaving: direct-mapped, one cache for
 /// each privilege view, at a fixed distance from the state. Keys are negated, so that an addition tells a hit without flags.
 /// Entries of global pages outlive a switch of address spaces. Behind it is a table (<see cref="Lookaside"/>) of what others took the place
-/// of, and of address spaces that the guest may come back to.
+/// of, and of address spaces that the guest may come back to. While something waits for the processor, no look-up of an indirect branch
+/// finds anything: that is how such branches look for events.
 /// </summary>
 internal sealed unsafe class TargetCache
 {
@@ -32,6 +33,9 @@ internal sealed unsafe class TargetCache
     /// <summary>Sets of the table behind it.</summary>
     public const int LookasideSets = 4096;
 
+    // What makes of a hash the double of an index: of any slot, or of the first two.
+    private const ulong Opened = (Size - 1) << 1, Closed = 1 << 1;
+
     private readonly VcpuMemory _memory;
     private readonly AddressSpaces _spaces;
     private readonly Lookaside _behind;
@@ -46,6 +50,30 @@ internal sealed unsafe class TargetCache
         (_memory, _spaces) = (memory, spaces);
         _behind = new Lookaside(memory.TargetLookaside, LookasideSets);
         for (var view = 0; view < Views; view++) Empty(view);
+        *memory.TargetMask = Opened;
+    }
+
+    /// <summary>
+    /// After an event was signalled, by any thread: look-ups by hash go to the first two slots alone, which are emptied, so that translated code
+    /// comes back at its next indirect branch.
+    /// </summary>
+    public void Close()
+    {
+        Volatile.Write(ref *_memory.TargetMask, Closed);
+        for (var view = 0; view < Views; view++)
+        {
+            Clear(Entry(view, 0));
+            Clear(Entry(view, 1));
+        }
+    }
+
+    /// <summary>Before code is run: undoes <see cref="Close"/>. If it returns true, events that were signalled before are seen only now.</summary>
+    public bool Open()
+    {
+        if (*_memory.TargetMask == Opened) return false;
+        *_memory.TargetMask = Opened;
+        Interlocked.MemoryBarrier();
+        return true;
     }
 
     /// <summary>The entry an address is looked up in.</summary>
@@ -152,8 +180,8 @@ internal sealed unsafe class TargetCache
     // SAFETY: views are below Views and slots below Size, for which the memory has room.
     private ulong* Entry(int view, int slot) => (ulong*)_memory.Targets(view) + slot * 2;
 
-    // An empty slot holds an address that is looked up elsewhere.
-    private void Clear(ulong* entry) => *entry = (nuint)((byte*)entry - _memory.Base - VcpuMemory.TargetsOffset) % Bytes == 0 ? ulong.MaxValue : 0;
+    // An empty slot holds an address that is looked up elsewhere, by its hash's lowest bit alone too.
+    private void Clear(ulong* entry) => Volatile.Write(ref *entry, (nuint)((byte*)entry - _memory.Base - VcpuMemory.TargetsOffset) % Bytes == 0 ? ulong.MaxValue : 0);
 
     private void Empty(int view)
     {

@@ -17,10 +17,10 @@ internal sealed unsafe class Translation
     /// <summary>Its number in the table of sites; zero until it has one.</summary>
     public int Number { get; set; }
 
-    /// <summary>Offset of the code that looks for events first: entered by backward and indirect branches, and from C#. Zero if it is only reached from the block before.</summary>
+    /// <summary>Offset of the code that looks for events first: entered by backward branches within the page. Zero if it is only reached from the block before.</summary>
     public int Entry { get; set; }
 
-    /// <summary>Offset of the code behind that look: entered by forward branches.</summary>
+    /// <summary>Offset of the code behind that look: entered by forward branches, through the cache of targets, and from C#.</summary>
     public int Body { get; set; }
 
     /// <summary>The next translation of the same block; zero for none.</summary>

@@ -34,7 +34,7 @@ internal sealed unsafe class Translator : IDisposable
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
         var constants = (ulong*)state.Base;
-        (constants[0], constants[1], constants[2], constants[3]) = ((Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL, (TargetCache.Size - 1) << 1);
+        (constants[0], constants[1], constants[2]) = ((Tlb.Size - 1) << 12, ~0xFFFUL, ~0xFF0UL);
         ref var s = ref state.State->Translator;
         (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
         (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask, s.OffsetMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM), 0xFFF);
@@ -81,8 +81,8 @@ internal sealed unsafe class Translator : IDisposable
     // SAFETY: code is an address that this translator gave; everything it reaches from the base register outlives it.
     public ExitKind Run(nint code) => (ExitKind)((delegate* unmanaged<byte*, nint, int>)_memory.Address(_stubs.Enter))(_state.Base, code);
 
-    /// <summary>The address of a translation's code.</summary>
-    public nint Address(Translation translation) => _memory.Address(translation.Entry);
+    /// <summary>The address of a translation's code, without the look at events.</summary>
+    public nint Address(Translation translation) => _memory.Address(translation.Body);
 
     /// <summary>Finds a block's translation for a linear address and a privilege view.</summary>
     public Translation? Find(Block* block, ulong rip, int view)
@@ -144,7 +144,7 @@ internal sealed unsafe class Translator : IDisposable
         if (block->Second != 0)
         {
             if (IsFull) return 0;
-            _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target));
+            _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target, site.Backward));
             return 0;
         }
 
@@ -164,7 +164,7 @@ internal sealed unsafe class Translator : IDisposable
         if (translation.Dropped) return;
         if (!global || target.Block->Second != 0)
         {
-            if (!IsFull) _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target));
+            if (!IsFull) _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target, site.Backward));
             return;
         }
 

@@ -17,6 +17,8 @@ public sealed class InterpretedLocalApicTests : LocalApicTests<Interpreted>;
 
 public sealed class InterpretedLongModeTests : LongModeTests<Interpreted>;
 
+public sealed class InterpretedLoopTests : LoopTests<Interpreted>;
+
 public sealed class InterpretedNearbyAccessTests : NearbyAccessTests<Interpreted>;
 
 public sealed class InterpretedPagingTests : PagingTests<Interpreted>;
@@ -54,6 +56,8 @@ public sealed class TranslatedKernelCodeTests : KernelCodeTests<Translated>;
 public sealed class TranslatedLocalApicTests : LocalApicTests<Translated>;
 
 public sealed class TranslatedLongModeTests : LongModeTests<Translated>;
+
+public sealed class TranslatedLoopTests : LoopTests<Translated>;
 
 public sealed class TranslatedNearbyAccessTests : NearbyAccessTests<Translated>;
 
