@@ -80,3 +80,21 @@ public sealed class TranslatedTaskSwitchTests : TaskSwitchTests<Translated>;
 public sealed class TranslatedTripleFaultTests : TripleFaultTests<Translated>;
 
 public sealed class TranslatedVirtual8086Tests : Virtual8086Tests<Translated>;
+
+public sealed class WarmedCodeWritingTests : CodeWritingTests<Warmed>;
+
+public sealed class WarmedExceptionTests : ExceptionTests<Warmed>;
+
+public sealed class WarmedHostileCodeTests : HostileCodeTests<Warmed>;
+
+public sealed class WarmedLoopTests : LoopTests<Warmed>;
+
+public sealed class WarmedNearbyAccessTests : NearbyAccessTests<Warmed>;
+
+public sealed class WarmedPagingTests : PagingTests<Warmed>;
+
+public sealed class WarmedProcessorsTests : ProcessorsTests<Warmed>;
+
+public sealed class WarmedSelfModifyingTests : SelfModifyingTests<Warmed>;
+
+public sealed class WarmedStateTests : StateTests<Warmed>;

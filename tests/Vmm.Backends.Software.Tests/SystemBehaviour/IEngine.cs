@@ -4,6 +4,9 @@ namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 public interface IEngine
 {
     static abstract CpuEngine Engine { get; }
+
+    /// <summary>Runs of a block in the interpreter before the translator does it.</summary>
+    static virtual int TranslateAfter => 0;
 }
 
 /// <summary>By the interpreter.</summary>
@@ -16,4 +19,12 @@ public sealed class Interpreted : IEngine
 public sealed class Translated : IEngine
 {
     public static CpuEngine Engine => CpuEngine.Translate;
+}
+
+/// <summary>By the translator, which does a block when it has run a few times, and with it those that follow.</summary>
+public sealed class Warmed : IEngine
+{
+    public static CpuEngine Engine => CpuEngine.Translate;
+
+    public static int TranslateAfter => 8;
 }

@@ -375,44 +375,12 @@ public sealed class TransitionTests
     {
         using var interpreted = new SystemGuest<Interpreted>(64, body, user: user, nanosecondsPerInstruction: 1);
         using var translated = new SystemGuest<Translated>(64, body, user: user, nanosecondsPerInstruction: 1);
-        SystemGuest[] guests = [interpreted, translated];
-        foreach (var guest in guests)
-        {
-            prepare(guest);
-            guest.Cpu.SetState(guest.State);
-        }
-
+        prepare(interpreted);
+        prepare(translated);
         // Every few instructions both are looked at.
-        VcpuStopKind stop;
-        do
-        {
-            var stops = guests.Select(guest =>
-            {
-                guest.Cpu.StopAfter(slice);
-                var kind = guest.Cpu.Run().Kind;
-                guest.Cpu.GetState(guest.State);
-                return kind;
-            }).ToList();
-            stop = stops[0];
-            Assert.Equal(stop, stops[1]);
-            AssertAlike(interpreted, translated);
-        }
-        while (stop == VcpuStopKind.Debug);
-
-        byte[] first = new byte[0x40000], second = new byte[0x40000];
-        Assert.True(interpreted.Bus.Memory.TryRead(0, first) && translated.Bus.Memory.TryRead(0, second));
-        Assert.True(first.AsSpan().SequenceEqual(second), $"memory differs at 0x{first.AsSpan().CommonPrefixLength(second):x}");
+        var stop = EngineComparison.Run(interpreted, translated, slice);
         var inHandler = interpreted.State.Rip - 1 - SystemGuest.Handlers < 0x1000;
         return new Result(stop, interpreted.State, inHandler ? interpreted.Trap : default, n => interpreted[n]);
-    }
-
-    private static void AssertAlike(SystemGuest interpreted, SystemGuest translated)
-    {
-        var (a, b) = (interpreted.State, translated.State);
-        Assert.Equal(a.Gpr, b.Gpr);
-        Assert.Equal(a.Segments, b.Segments);
-        Assert.Equal((a.Rip, a.Rflags, a.Cr0, a.Cr2, a.Cr4, a.Efer, a.NmiBlocked, a.NmiPending), (b.Rip, b.Rflags, b.Cr0, b.Cr2, b.Cr4, b.Efer, b.NmiBlocked, b.NmiPending));
-        Assert.Equal(interpreted.Cpu.InstructionsRetired, translated.Cpu.InstructionsRetired);
     }
 
     private sealed record Result(VcpuStopKind Stop, VcpuState State, Trap Trap, Func<string, ulong> Label)
