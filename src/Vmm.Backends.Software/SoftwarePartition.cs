@@ -13,6 +13,7 @@ namespace Vmm.Backends.Software;
 internal sealed class SoftwarePartition : IPartition
 {
     private readonly ImmutableArray<Vcpu> _vcpus;
+    private bool _disposed;
 
     /// <param name="options">What the machine asks for.</param>
     /// <param name="engine">How instructions are run.</param>
@@ -151,6 +152,8 @@ internal sealed class SoftwarePartition : IPartition
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_disposed) return;
+        _disposed = true;
         Memory.CodeWritten -= InvalidateCodeFromHost;
         Memory.RegionAdded -= RegionsChanged;
         Memory.RegionRemoved -= RegionsChanged;

@@ -94,6 +94,17 @@ public abstract class StateTests<TEngine> where TEngine : IEngine
         Assert.InRange(accepted, 50, 299);
     }
 
+    [Fact]
+    public void Partition_DisposedTwice_IsFreedOnce()
+    {
+        using var guest = new SystemGuest<TEngine>(64, a => a.nop());
+        guest.RunToEnd();
+        guest.Partition.Dispose();
+        Assert.Null(Record.Exception(guest.Partition.Dispose));
+        // Nobody is told of this any more.
+        guest.Write(SystemGuest.Start, (byte)0x90);
+    }
+
     // Mostly a kind of segment that the register can hold.
     private static SegmentState Segment(Random random, int attributes, int shift)
     {
