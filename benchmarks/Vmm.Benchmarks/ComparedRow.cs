@@ -2,8 +2,8 @@ using System.Globalization;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>One line of the KVM benchmarks: nanoseconds of both sides, and the most that the ratio of their medians may be (zero for any).</summary>
-internal sealed record KvmRow(string Title, double Bound)
+/// <summary>One line of a comparison with a C program: nanoseconds of both sides, and the most that the ratio of their medians may be (zero for any).</summary>
+internal sealed record ComparedRow(string Title, double Bound)
 {
     public List<double> Reference { get; } = [];
 

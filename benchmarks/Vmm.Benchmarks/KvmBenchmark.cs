@@ -23,7 +23,7 @@ internal sealed class KvmBenchmark : IDisposable
 
     private readonly KvmReference _reference = new();
     private readonly KvmHypervisor _hypervisor = new();
-    private readonly List<KvmRow> _rows = [];
+    private readonly List<ComparedRow> _rows = [];
     private int _rounds;
 
     private KvmBenchmark()
@@ -90,7 +90,7 @@ internal sealed class KvmBenchmark : IDisposable
     {
         using var machine = new KvmMachine(_hypervisor, _reference.Image, mode);
         WarmUp(() => machine.Exit(50));
-        var row = new KvmRow(title + " (CPU)", ExitBound);
+        var row = new ComparedRow(title + " (CPU)", ExitBound);
         long allocated = 0;
         InTurns(() => row.Reference.Add(_reference.Ask("exits", mode, ExitsARound)[0]), () =>
         {
@@ -108,8 +108,8 @@ internal sealed class KvmBenchmark : IDisposable
     {
         // The kernel locks every mapping of a process for a new VM, and a .NET process has many: in the second row the C program has as many.
         var mappings = File.ReadLines("/proc/self/maps").Count() - 25;
-        KvmRow createCpu = new("64 MiB VM to its first exit (CPU)", LifeBound), createWall = new("  (wall)", 0), createFilled = new($"  (CPU), {mappings} mappings more in C", 0);
-        KvmRow endCpu = new("its end (CPU)", LifeBound), endWall = new("  (wall)", 0);
+        ComparedRow createCpu = new("64 MiB VM to its first exit (CPU)", LifeBound), createWall = new("  (wall)", 0), createFilled = new($"  (CPU), {mappings} mappings more in C", 0);
+        ComparedRow endCpu = new("its end (CPU)", LifeBound), endWall = new("  (wall)", 0);
         WarmUp(() => Live());
         var bytes = GC.GetAllocatedBytesForCurrentThread();
         Live();
@@ -125,7 +125,7 @@ internal sealed class KvmBenchmark : IDisposable
         }
 
         Tell(createCpu, $"; {bytes} bytes allocated");
-        foreach (var row in (KvmRow[])[createFilled, createWall, endCpu, endWall]) Tell(row);
+        foreach (var row in (ComparedRow[])[createFilled, createWall, endCpu, endWall]) Tell(row);
     }
 
     private double[] Live()
@@ -140,7 +140,7 @@ internal sealed class KvmBenchmark : IDisposable
 
     private void Pairs(string title, Func<int, double> reference, Func<int, double> ours)
     {
-        var row = new KvmRow(title, 0);
+        var row = new ComparedRow(title, 0);
         InTurns(() => row.Reference.Add(reference(SamplesARound)), () => row.Ours.Add(ours(SamplesARound)));
         Tell(row);
     }
@@ -211,7 +211,7 @@ internal sealed class KvmBenchmark : IDisposable
 
     private void ManyAtOnce()
     {
-        KvmRow create = new($"{Many} VMs at once, {Threads} threads (CPU)", LifeBound), createWall = new("  (wall)", 0), end = new("their end (CPU)", LifeBound), endWall = new("  (wall)", 0);
+        ComparedRow create = new($"{Many} VMs at once, {Threads} threads (CPU)", LifeBound), createWall = new("  (wall)", 0), end = new("their end (CPU)", LifeBound), endWall = new("  (wall)", 0);
         LiveTogether();
         InTurns(() =>
         {
@@ -228,7 +228,7 @@ internal sealed class KvmBenchmark : IDisposable
             end.Ours.Add(ours[2]);
             endWall.Ours.Add(ours[3]);
         });
-        foreach (var row in (KvmRow[])[create, createWall, end, endWall]) Tell(row);
+        foreach (var row in (ComparedRow[])[create, createWall, end, endWall]) Tell(row);
     }
 
     private double[] LiveTogether()
@@ -260,7 +260,7 @@ internal sealed class KvmBenchmark : IDisposable
     private void Loop()
     {
         using var machine = new KvmMachine(_hypervisor, _reference.Image, KvmMachine.Compute, Iterations);
-        var row = new KvmRow("user-mode loop, host and guest (CPU)", LoopBound);
+        var row = new ComparedRow("user-mode loop, host and guest (CPU)", LoopBound);
         uint expected = 0;
         for (var i = 0; i <= _rounds; i++)
         {
@@ -288,7 +288,7 @@ internal sealed class KvmBenchmark : IDisposable
         }
     }
 
-    private void Tell(KvmRow row, string note = "")
+    private void Tell(ComparedRow row, string note = "")
     {
         _rows.Add(row);
         Console.WriteLine(row + note);

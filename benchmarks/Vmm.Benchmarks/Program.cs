@@ -8,6 +8,8 @@ const string Help = """
       blocks, fio            virtio disks
       programs [runs=5] [engines=interpreter,translator] [only=sort,chase]
                              C programs in a guest, beside QEMU TCG and the host; needs gcc
+      start [runs=31]        from nothing to the first instructions of a guest on the software CPU, beside a C program that maps memory and
+                             jumps into it, in turns; needs gcc. Exit code 1 if a ratio is above its bound
       kvm [runs=31] [only=exits,life,kick,interrupt,many,loop]
                              the KVM backend beside a C program with the same ioctls, in turns: exits, life of VMs, kicks, interrupts,
                              a user-mode loop; needs /dev/kvm, gcc and linux/kvm.h. Exit code 1 if a ratio is above its bound
@@ -32,6 +34,8 @@ if (args is ["programs", ..])
     await ProgramBenchmark.RunAsync(args[1..]);
     return 0;
 }
+
+if (args is ["start", ..]) return StartBenchmark.Run(args[1..]) ? 0 : 1;
 
 if (args is ["kvm", ..]) return KvmBenchmark.Run(args[1..]) ? 0 : 1;
 
