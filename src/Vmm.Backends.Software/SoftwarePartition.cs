@@ -54,7 +54,7 @@ internal sealed class SoftwarePartition : IPartition
 
     /// <inheritdoc/>
     public HypervisorCapabilities Capabilities =>
-        _vcpus[0].Translator is not null && !Clock.IsCounted ? SoftwareHypervisor.Capabilities & ~HypervisorCapabilities.InstructionCount : SoftwareHypervisor.Capabilities;
+        _vcpus[0].MayTranslate && !Clock.IsCounted ? SoftwareHypervisor.Capabilities & ~HypervisorCapabilities.InstructionCount : SoftwareHypervisor.Capabilities;
 
     /// <inheritdoc/>
     public IReadOnlyList<IVcpu> Vcpus { get; }

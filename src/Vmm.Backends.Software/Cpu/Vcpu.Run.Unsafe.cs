@@ -81,7 +81,8 @@ internal sealed unsafe partial class Vcpu
             }
 
             if ((S.Mode & CpuMode.Step) != 0) Step();
-            else if (Translates) RunTranslated(_translator!);
+            else if (Translates && _translator is { } translator) RunTranslated(translator);
+            else if (Translates) RunCold();
             else
             {
                 ref var op = ref Lookup();

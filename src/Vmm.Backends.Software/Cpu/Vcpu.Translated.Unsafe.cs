@@ -13,15 +13,47 @@ namespace Vmm.Backends.Software.Cpu;
 /// </summary>
 internal sealed unsafe partial class Vcpu
 {
-    private readonly Translator? _translator;
+    private Translator? _translator;
     private uint _targetsMode;
     private bool _fetchGlobal;
     private ExceptionDispatchInfo? _callbackFailure;
 
-    /// <summary>The translator, or null if everything is interpreted.</summary>
-    public Translator? Translator => _translator;
+    /// <summary>Whether warm code is translated.</summary>
+    public bool MayTranslate { get; private set; }
 
-    private bool Translates => _translator is not null && (S.Mode & (CpuMode.Step | CpuMode.CodeMask)) == CpuMode.Code64 && _view != Tlb.Checked;
+    /// <summary>The translator, or null if everything is interpreted. It is made when code is warm for the first time, or is asked for here.</summary>
+    public Translator? Translator => _translator ?? MakeTranslator();
+
+    private bool Translates => MayTranslate && (S.Mode & (CpuMode.Step | CpuMode.CodeMask)) == CpuMode.Code64 && _view != Tlb.Checked;
+
+    private Translator? MakeTranslator()
+    {
+        if (!MayTranslate) return null;
+        _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter);
+        MayTranslate = _translator is not null;
+        // Whoever signals an event closes the cache of targets behind that, if there is one: what was signalled before is seen after this.
+        Interlocked.MemoryBarrier();
+        return _translator;
+    }
+
+    // The same before any code is warm.
+    private void RunCold()
+    {
+        ref var s = ref S;
+        while (Translates && (Volatile.Read(ref s.Events) | (int)(s.Budget >> 63)) == 0 && s.FaultVector < 0)
+        {
+            if (Unsafe.IsNullRef(ref FindBlock())) return;
+            if (_current != _scratch && _current->Heat >= Partition.TranslateAfter)
+            {
+                s.Budget += _current->Count;
+                MakeTranslator();
+                return;
+            }
+
+            _current->Heat++;
+            Execute(ref BlockCache.First(_current));
+        }
+    }
 
     // Goes on until something waits, a fault was recorded, or the mode is one that only the interpreter runs.
     private void RunTranslated(Translator translator)

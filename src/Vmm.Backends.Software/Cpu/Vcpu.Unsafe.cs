@@ -35,8 +35,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         _builder = new BlockBuilder(model);
         _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported);
-        if (partition.Engine != CpuEngine.Interpret) _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, partition.Clock.IsCounted, partition.Single, partition.TranslateAfter);
-        _counts = _translator is null || partition.Clock.IsCounted;
+        MayTranslate = partition.Engine != CpuEngine.Interpret && Translator.IsSupported;
+        _counts = !MayTranslate || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;
         ResetMsrs();
