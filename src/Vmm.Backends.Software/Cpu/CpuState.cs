@@ -96,7 +96,7 @@ internal struct TranslatorState
     public ulong Scratch0, Scratch1;
 
     /// <summary>Functions that translated code calls.</summary>
-    public nint AccessCallback, OperationCallback, X87Callback, TimeCallback;
+    public nint AccessCallback, WindowCallback, OperationCallback, X87Callback, TimeCallback;
 
     /// <summary>A handle of the <see cref="Vcpu"/>, for those functions.</summary>
     public nint Owner;
@@ -134,8 +134,8 @@ internal struct TranslatorState
     /// <summary>Not zero if IRET has to look after NMIs.</summary>
     public int NmiHeld;
 
-    /// <summary>The bits of an address within its page.</summary>
-    public ulong OffsetMask;
+    /// <summary>The bits of an address within its page; the highest of them.</summary>
+    public ulong OffsetMask, HalfMask;
 
     /// <summary>What to add to linear addresses of groups of accesses that were checked together.</summary>
     public AddendFile GroupAddends;

@@ -128,6 +128,13 @@ internal sealed unsafe partial class Vcpu
 
     private bool Permits(ulong linear, Access access, bool user, int view, ulong rights, bool noExecute, ulong leaf)
     {
+        var error = Denied(access, user, view, rights, noExecute, leaf);
+        return error == 0 || PageFault(linear, access, user, error);
+    }
+
+    // Zero, or what the error code says of an access that the entries of its page do not allow.
+    private uint Denied(Access access, bool user, int view, ulong rights, bool noExecute, ulong leaf)
+    {
         ref var s = ref S;
         var userPage = (rights & UserBit) != 0;
         var denied = user && !userPage;
@@ -145,17 +152,14 @@ internal sealed unsafe partial class Vcpu
             }
         }
 
-        if (denied) return PageFault(linear, access, user, ErrorPresent);
+        if (denied) return ErrorPresent;
         if (userPage && access != Access.Fetch && (s.Cr4 & Cr4Pke) != 0 && (s.Efer & EferLma) != 0)
         {
             var key = s.Pkru >> (int)((leaf >> 59) & 15) * 2;
-            if ((key & 1) != 0 || ((key & 2) != 0 && access == Access.Write && (user || (s.Cr0 & Cr0Wp) != 0)))
-            {
-                return PageFault(linear, access, user, ErrorPresent | ErrorKey);
-            }
+            if ((key & 1) != 0 || ((key & 2) != 0 && access == Access.Write && (user || (s.Cr0 & Cr0Wp) != 0))) return ErrorPresent | ErrorKey;
         }
 
-        return true;
+        return 0;
     }
 
     private bool PageFault(ulong linear, Access access, bool user, uint error)

@@ -29,7 +29,7 @@ internal sealed unsafe partial class Vcpu
     private Translator? MakeTranslator()
     {
         if (!MayTranslate) return null;
-        _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter);
+        _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, _windows, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter);
         MayTranslate = _translator is not null;
         // Whoever signals an event closes the cache of targets behind that, if there is one: what was signalled before is seen after this.
         Interlocked.MemoryBarrier();
@@ -106,6 +106,11 @@ internal sealed unsafe partial class Vcpu
                     break;
                 case ExitKind.Event:
                     s.Rip = translator.Sites.TranslationOf(site).Rip;
+                    break;
+                case ExitKind.Hot:
+                    var plain = translator.Sites.TranslationOf(site);
+                    s.Rip = plain.Rip;
+                    translator.Count(plain, Code(plain.Block));
                     break;
                 case ExitKind.Interpret:
                     _current = translator.Sites.TranslationOf(site).Block;

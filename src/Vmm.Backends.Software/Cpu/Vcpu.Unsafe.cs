@@ -31,7 +31,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         // SAFETY: freed by Dispose, which the partition calls when no thread runs this processor.
         _memory = new VcpuMemory();
         _state = _memory.State;
-        _tlb = new Tlb(_memory, _spaces);
+        _windows = new Windows(_memory.Windows, partition.TranslateAfter == 0 ? 2 : 16, HostEntropy());
+        _tlb = new Tlb(_memory, _spaces, _windows);
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         _builder = new BlockBuilder(model);
         _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported);

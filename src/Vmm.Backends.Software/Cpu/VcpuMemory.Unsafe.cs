@@ -34,15 +34,25 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>Bytes from the base register to offsets of branch targets that a switch of address spaces drops.</summary>
     public const int TargetJournalOffset = TlbJournalOffset + Mmu.Tlb.JournalSize * 4;
 
+    /// <summary>Bytes from the base register to the windows of hot code.</summary>
+    public const int WindowsOffset = TargetJournalOffset + TargetCache.JournalSize * 4;
+
+    /// <summary>Bytes from the base register to the counts of runs that blocks have left until they are hot.</summary>
+    public static readonly int RunsOffset = WindowsOffset + Mmu.Windows.Bytes;
+
+    /// <summary>How many such counts there are.</summary>
+    public const int Runs = 64 << 10;
+
     private const int StackBytes = 256 << 10;
-    private const int TotalBytes = StackBytes + TargetJournalOffset + TargetCache.JournalSize * 4;
+    private static readonly int s_writtenOffset = RunsOffset + Runs * sizeof(int);
+    private static readonly int s_totalBytes = StackBytes + s_writtenOffset + Mmu.Tlb.WrittenBytes;
 
     private byte* _start;
 
     public VcpuMemory()
     {
-        // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to TotalBytes.
-        _start = (byte*)NativeMemory.AllocZeroed(TotalBytes + 4096);
+        // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to the whole.
+        _start = (byte*)NativeMemory.AllocZeroed((nuint)s_totalBytes + 4096);
         Base = (byte*)(((nuint)_start + 4095) & ~(nuint)4095) + StackBytes;
     }
 
@@ -61,6 +71,15 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     /// <summary>The mask by which indirect branches find their entry in these.</summary>
     public ulong* TargetMask => (ulong*)(Base + StateLayout.TargetMask);
+
+    /// <summary>The windows of hot code.</summary>
+    public byte* Windows => Base + WindowsOffset;
+
+    /// <summary>What the TLB notes about pages that are written.</summary>
+    public byte* WrittenPages => Base + s_writtenOffset;
+
+    /// <summary>The counts of runs left.</summary>
+    public int* RunsLeft => (int*)(Base + RunsOffset);
 
     /// <summary>The cache of branch targets of a privilege view.</summary>
     public byte* Targets(int view) => Base + TargetsOffset + view * TargetCache.Bytes;

@@ -30,21 +30,33 @@ internal sealed unsafe class Tlb
 
     private const int FetchSize = 256;
 
+    private const int WrittenSize = 4096;
+
+    /// <summary>Bytes of the notes about written pages.</summary>
+    public static readonly int WrittenBytes = WrittenSize * sizeof(WrittenEntry);
+
     private readonly byte* _memory;
     private readonly VcpuMemory _all;
     private readonly AddressSpaces _spaces;
     private readonly Lookaside _behind;
+    private readonly Windows _windows;
     private readonly LargePageFilter _large = new();
+    // Whether anything in the upper half was not global.
+    private bool _hasOdd;
+    private readonly WrittenEntry* _written;
+    private ulong _writtenEpoch = 1;
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
     // Arrays that may have entries, by this or by translated code, which takes them from behind.
     private readonly bool[] _filled = new bool[Sets * 2];
 
     /// <param name="memory">Memory that outlives this.</param>
     /// <param name="spaces">The address spaces.</param>
-    public Tlb(VcpuMemory memory, AddressSpaces spaces)
+    /// <param name="windows">Closed with the entries of the same pages.</param>
+    public Tlb(VcpuMemory memory, AddressSpaces spaces, Windows windows)
     {
         _memory = memory.Tlb;
-        (_all, _spaces) = (memory, spaces);
+        (_all, _spaces, _windows) = (memory, spaces, windows);
+        _written = (WrittenEntry*)memory.WrittenPages;
         _behind = new Lookaside(memory.TlbLookaside, LookasideSets);
         Array.Fill(_filled, true);
         FlushAll();
@@ -66,6 +78,8 @@ internal sealed unsafe class Tlb
     {
         if (set == Checked) return;
         var addend = (ulong)host - linear;
+        if (write) NoteWritten(linear, host);
+        if (!global && (long)linear < 0) _hasOdd = true;
         Enter(set, write, linear, addend, global);
         // What is global in the lower half, or not in the upper, is seldom and has no place behind.
         if (global == (long)linear < 0) _behind.Fill(Key(set, write, linear), Tag(linear), addend);
@@ -94,22 +108,29 @@ internal sealed unsafe class Tlb
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
+        _windows.CloseAll();
         _large.Clear();
         Array.Clear(_fetches);
         _behind.Clear();
         EmptyAll();
         Array.Clear(_filled);
+        _writtenEpoch++;
+        _hasOdd = false;
     }
 
     /// <summary>Before another address space, or a new one, becomes current: takes what is not global out of the arrays, at the cost of what was filled since the last time.</summary>
     public void FlushNonGlobal()
     {
+        _windows.CloseNonGlobal(this);
         ref var journaled = ref _all.State->Translator.TlbJournaled;
         if (_large.IsFull) FlushAll();
         else if (journaled > JournalSize) EmptyAll();
         for (var i = 0; i < journaled; i++) Drop((TlbEntry*)(_all.Base + _all.TlbJournal[i]));
         journaled = 0;
     }
+
+    /// <summary>Whether an address that was found here outlives a switch of address spaces. False if that is not certain.</summary>
+    public bool IsGlobal(ulong linear) => (long)linear < 0 && !_hasOdd;
 
     /// <summary>A large page was walked: what is filled from it goes away together.</summary>
     /// <param name="linear">An address in it.</param>
@@ -120,6 +141,7 @@ internal sealed unsafe class Tlb
     public int FlushPage(ulong linear)
     {
         var shift = _large.ShiftAt(linear);
+        _windows.ClosePage(this, linear, shift);
         if (shift > 12)
         {
             FlushRegion(linear, shift);
@@ -159,6 +181,22 @@ internal sealed unsafe class Tlb
     /// <summary>Drops write entries that lead to one host page (its code was decoded, or it must be logged again); zero means all.</summary>
     public void FlushWrites(nint hostPage)
     {
+        if (hostPage != 0)
+        {
+            ref var written = ref _written[WrittenSlot(hostPage)];
+            if (written.Epoch == _writtenEpoch && written.Page == hostPage) DropWritten(ref written);
+            else _windows.CloseWrites(this, hostPage, null);
+            return;
+        }
+
+        ScanWrites(0);
+        _writtenEpoch++;
+    }
+
+    // Looks at every write entry.
+    private void ScanWrites(nint hostPage)
+    {
+        _windows.CloseAllWrites(this, hostPage);
         _behind.DropOdd(hostPage);
         for (var set = 0; set < Checked; set++)
         {
@@ -203,6 +241,57 @@ internal sealed unsafe class Tlb
         }
 
         _all.State->Translator.TlbJournaled = 0;
+    }
+
+    // Host pages that have write entries are noted with the pages that lead there, one in each half of the address space. A page that is
+    // noted no more has none.
+    private void NoteWritten(ulong linear, nint host)
+    {
+        var (page, from) = (host & ~(nint)0xFFF, linear & ~0xFFFUL | 1);
+        ref var written = ref _written[WrittenSlot(page)];
+        if (written.Epoch != _writtenEpoch || written.Page != page)
+        {
+            if (written.Epoch == _writtenEpoch) DropWritten(ref written);
+            written = new WrittenEntry { Page = page, Epoch = _writtenEpoch };
+        }
+
+        ref var noted = ref (long)linear < 0 ? ref written.Upper : ref written.Lower;
+        if (noted == 0) noted = from;
+        else if (noted != from) written.HasMore = 1;
+    }
+
+    private void DropWritten(ref WrittenEntry written)
+    {
+        written.Epoch = 0;
+        if (written.HasMore != 0)
+        {
+            ScanWrites(written.Page);
+            return;
+        }
+
+        foreach (var noted in (ReadOnlySpan<ulong>)[written.Lower, written.Upper])
+        {
+            if (noted == 0) continue;
+            var linear = noted - 1;
+            for (var set = 0; set < Checked; set++)
+            {
+                Drop(Writes(set) + Slot(linear));
+                _behind.Drop(Key(set, true, linear));
+            }
+
+            _windows.CloseWrites(this, written.Page, linear);
+        }
+    }
+
+    private static int WrittenSlot(nint hostPage) => (int)(hostPage >> 12) & (WrittenSize - 1);
+
+    private struct WrittenEntry
+    {
+        public nint Page;
+
+        // With the lowest bit set; zero for none.
+        public ulong Lower, Upper;
+        public ulong Epoch, HasMore;
     }
 
     // Never zero, which is the key of an empty entry.

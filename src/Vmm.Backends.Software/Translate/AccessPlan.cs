@@ -6,7 +6,9 @@ namespace Vmm.Backends.Software.Translate;
 /// <summary>
 /// Which memory accesses of a run of instructions lie near each other whatever the registers hold: several fields of one structure,
 /// pushes and pops, a stack frame. The first of such a group is checked for all of them, so that the others need no look at the TLB.
-/// Registers are followed as "an unknown value plus a constant".
+/// Registers are followed as "an unknown value plus a constant". In hot code, groups whose addresses are known when the block is entered are
+/// checked there, all in one go, by windows; as that changes nothing that the guest sees, they may hold reads and writes, accesses that must be
+/// aligned, and some that are never made.
 /// </summary>
 internal sealed class AccessPlan
 {
@@ -16,7 +18,16 @@ internal sealed class AccessPlan
     // Farther apart, a group would too often lie across a page end.
     private const int LongestSpan = 512;
 
-    private const int FsBase = 16, GsBase = 17, Constant = 18;
+    // Values of these and of the sixteen registers have names from 1 on when the plan begins.
+    public const int FsBase = 16, GsBase = 17, Constant = 18;
+
+    // More at once would cost too much where the block is left early.
+    private const int MostAtEntry = 12;
+
+    private const long ValueMask = (1 << 28) - 1;
+
+    // The name of what RSP holds at the entry: all code shares the windows on the stack, so that checks of it are cheap.
+    private const long StackKey = Rsp + 1;
 
     private readonly InstructionInfoFactory _information = new();
     private readonly Access[] _accesses;
@@ -27,6 +38,10 @@ internal sealed class AccessPlan
     private int _count;
     private int _open;
     private int _inAddend;
+    private bool _hot;
+    private HashSet<int>? _unsteady;
+    private bool _entered;
+    private int _atEntry;
 
     /// <param name="capacity">The most instructions.</param>
     public AccessPlan(int capacity)
@@ -35,6 +50,15 @@ internal sealed class AccessPlan
         _groups = new Group[capacity * 2];
     }
 
+    /// <summary>Whether groups that begin may be checked where the block is entered.</summary>
+    public bool ChecksAtEntry { get; set; }
+
+    /// <summary>Whether there is any access.</summary>
+    public bool HasAccesses { get; private set; }
+
+    /// <summary>How many groups there are.</summary>
+    public int Count => _count;
+
     /// <summary>A group of accesses.</summary>
     public ref readonly Group this[int group] => ref _groups[group];
 
@@ -42,11 +66,16 @@ internal sealed class AccessPlan
     public ref readonly Access Of(int instruction, int ordinal) => ref _accesses[instruction * 2 + ordinal];
 
     /// <summary>Begins a plan.</summary>
-    public void Begin()
+    /// <param name="hot">Whether the code is hot.</param>
+    /// <param name="unsteady">Accesses that go from page to page too often for a window.</param>
+    public void Begin(bool hot, HashSet<int>? unsteady)
     {
-        _count = _open = 0;
+        _unsteady = unsteady;
+        _hot = hot;
+        _count = _open = _atEntry = 0;
         _inAddend = -1;
         Forget();
+        (_entered, ChecksAtEntry, HasAccesses) = (true, hot, false);
     }
 
     /// <summary>Adds an instruction.</summary>
@@ -89,7 +118,7 @@ internal sealed class AccessPlan
         for (var g = 0; g < _count; g++)
         {
             ref var group = ref _groups[g];
-            if (group.Members == 1) continue;
+            if (group.AtEntry || group.Members == 1) continue;
             group.Slot = group.Stored && slots < Slots ? slots++ : -1;
         }
     }
@@ -109,14 +138,18 @@ internal sealed class AccessPlan
         for (var i = 0; i < instruction.OpCount; i++)
         {
             if (instruction.GetOpKind(i) != OpKind.Memory) continue;
-            if (Relocatable.Alignment(instruction) != 1 || !TryPlace(instruction, out var key, out var offset))
+            HasAccesses = true;
+            var alignment = Relocatable.Alignment(instruction);
+            // A LOCK that is not aligned is dear to the host, and across pages it takes another.
+            if (_hot && _entered && Relocatable.IsLocked(instruction)) alignment = instruction.MemorySize.GetSize();
+            if ((alignment != 1 && !(_hot && _entered)) || !TryPlace(instruction, out var key, out var offset))
             {
                 _inAddend = -1;
                 return;
             }
 
             var access = _information.GetInfo(instruction).GetOpAccess(i);
-            Join(ref _accesses[index * 2], key, offset, instruction.MemorySize.GetSize(), access is not (OpAccess.Read or OpAccess.CondRead));
+            Join(index * 2, key, offset, instruction.MemorySize.GetSize(), access is not (OpAccess.Read or OpAccess.CondRead), alignment);
             return;
         }
     }
@@ -133,12 +166,12 @@ internal sealed class AccessPlan
                 Push(index * 2 + (instruction.Op0Kind == OpKind.Memory ? 1 : 0));
                 return;
             case Code.Pop_r64:
-                Join(ref _accesses[index * 2], _value[Rsp], _offset[Rsp], 8, false);
+                Join(index * 2, _value[Rsp], _offset[Rsp], 8, false);
                 _offset[Rsp] += 8;
                 Renew(Number(instruction.Op0Register));
                 return;
             case Code.Leaveq:
-                Join(ref _accesses[index * 2], _value[Rbp], _offset[Rbp], 8, false);
+                Join(index * 2, _value[Rbp], _offset[Rbp], 8, false);
                 (_value[Rsp], _offset[Rsp]) = (_value[Rbp], _offset[Rbp] + 8);
                 Renew(Rbp);
                 return;
@@ -160,7 +193,7 @@ internal sealed class AccessPlan
                 Push(index * 2);
                 return;
             case Code.Retnq or Code.Retnq_imm16:
-                Join(ref _accesses[index * 2], _value[Rsp], _offset[Rsp], 8, false);
+                Join(index * 2, _value[Rsp], _offset[Rsp], 8, false);
                 return;
             case Code.Jmp_rm64:
                 AddOperand(index, instruction);
@@ -176,32 +209,65 @@ internal sealed class AccessPlan
     private void Push(int access)
     {
         _offset[Rsp] -= 8;
-        Join(ref _accesses[access], _value[Rsp], _offset[Rsp], 8, true);
+        Join(access, _value[Rsp], _offset[Rsp], 8, true);
     }
 
-    private void Join(ref Access access, long key, ulong offset, int size, bool write)
+    private void Join(int at, long key, ulong offset, int size, bool write, int alignment = 1)
     {
+        HasAccesses = true;
         for (var g = _count - 1; g >= _open; g--)
         {
             ref var group = ref _groups[g];
             if (group.Key != key) continue;
             // What was read need not be writable; what was written can be read.
-            if (write && !group.Write) continue;
+            if (write && !group.Write && !group.AtEntry) continue;
             var low = (long)(offset - group.Low) < 0 ? offset : group.Low;
             var end = (long)(offset + (ulong)size - group.End) > 0 ? offset + (ulong)size : group.End;
-            if (end - low > LongestSpan) continue;
+            if (group.AtEntry)
+            {
+                if (alignment != 1 && group.Alignment != 1 && (group.Alignment != alignment || ((offset - group.Anchor) & ((ulong)alignment - 1)) != 0)) continue;
+                var (most, anchor) = alignment == 1 ? (group.Alignment, group.Anchor) : (alignment, offset);
+                low -= (low - anchor) & ((ulong)most - 1);
+                if (end - low > LongestSpan || !IsReachable(key, low)) continue;
+                (group.Alignment, group.Anchor) = (most, anchor);
+                group.Write |= write;
+            }
+            else if (alignment != 1 || end - low > LongestSpan)
+            {
+                continue;
+            }
+
             (group.Low, group.End) = (low, end);
             group.Members++;
-            access = new Access { Group = g, Offset = offset };
+            _accesses[at] = new Access { Group = g, Offset = offset };
             if (_inAddend != g) group.Stored = true;
             _inAddend = g;
             return;
         }
 
-        _groups[_count] = new Group { Key = key, Low = offset, End = offset + (ulong)size, Write = write, Members = 1, Slot = -1 };
-        access = new Access { Group = _count, Offset = offset, Leads = true };
+        var atEntry = (ChecksAtEntry || key == StackKey) && _hot && _entered && _atEntry < MostAtEntry && _unsteady?.Contains(at) != true && IsEntryKey(key) && IsReachable(key, offset);
+        if (atEntry) _atEntry++;
+        else if (alignment != 1)
+        {
+            _inAddend = -1;
+            return;
+        }
+
+        _groups[_count] = new Group { Key = key, Low = offset, End = offset + (ulong)size, Write = write, Members = 1, Slot = -1, AtEntry = atEntry, Alignment = alignment, Anchor = offset, Leader = at };
+        _accesses[at] = new Access { Group = _count, Offset = offset, Leads = true };
         _inAddend = _count++;
     }
+
+    /// <summary>What a group's address consists of when the block is entered: registers, <see cref="FsBase"/>, <see cref="GsBase"/>; -1 for none.</summary>
+    public static (int First, int Index, int Scale) Parts(long key) => (Part(key & ValueMask), Part((key >> 28) & ValueMask), (int)(key >> 56));
+
+    private static int Part(long value) => value == Constant + 1 ? -1 : (int)value - 1;
+
+    // Whether the unknown values are those of the entry.
+    private static bool IsEntryKey(long key) => (key & ValueMask) <= Constant + 1 && ((key >> 28) & ValueMask) <= Constant + 1;
+
+    // Whether a displacement has room for the constant.
+    private static bool IsReachable(long key, ulong offset) => Parts(key) is { First: < 0, Index: < 0 } || (ulong)(int)offset == offset;
 
     // The operand's address as an unknown value, named by the key, and a constant.
     private bool TryPlace(in Instruction instruction, out long key, out ulong offset)
@@ -277,6 +343,7 @@ internal sealed class AccessPlan
 
     private void Forget()
     {
+        _entered = false;
         // Names take 27 bits of a key; they never run out within one plan.
         _values = 0;
         for (var i = 0; i < _value.Length; i++) Renew(i);
@@ -328,5 +395,15 @@ internal sealed class AccessPlan
 
         /// <summary>Where the addend is kept; -1 for nowhere.</summary>
         public int Slot;
+
+        /// <summary>Whether it is checked where the block is entered.</summary>
+        public bool AtEntry;
+
+        /// <summary>The first access, as the instructions' accesses are numbered.</summary>
+        public int Leader;
+
+        /// <summary>What a member must be aligned to, and the offset of one that is.</summary>
+        public int Alignment;
+        public ulong Anchor;
     }
 }

@@ -56,7 +56,21 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitConditional(in Instruction instruction)
     {
         var target = instruction.NearBranchTarget;
-        var taken = _e.JumpIf(Interpret.ControlOps.Condition(instruction.ConditionCode));
+        var condition = Interpret.ControlOps.Condition(instruction.ConditionCode);
+        if (_part + 1 < _parts && _translations[_part + 1].Rip == target && target != _next)
+        {
+            // The block that the branch leads to follows.
+            EmitBranchIf(condition ^ 1, _next);
+            return;
+        }
+
+        EmitBranchIf(condition, target);
+        EmitNext(_next);
+    }
+
+    private void EmitBranchIf(int condition, ulong target)
+    {
+        var taken = _e.JumpIf(condition);
         if (Links(target))
         {
             AddLink(taken, target);
@@ -68,8 +82,6 @@ internal sealed unsafe partial class BlockTranslator
             EmitLink(target);
             _e.Switch();
         }
-
-        EmitNext(_next);
     }
 
     /// <summary>

@@ -17,6 +17,9 @@ internal sealed unsafe partial class BlockTranslator
     // The operand is read, or written, and that is all that the instruction can fault for.
     private bool _alone;
 
+    // Which access is at hand, as the plan numbers them.
+    private int _access;
+
     // The group whose addend is in its register, unless the emitter says that it was lost.
     private int _addendOf;
 
@@ -35,8 +38,11 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitStack(int displacement, bool write, int ordinal = 0) => EmitCheck(s_stack, displacement, ordinal, 8, write);
 
     /// <summary>Finds bytes at the address in R14, which they are not grouped with others by.</summary>
-    private void EmitLinear(int size, bool write, int alignment = 1) =>
+    private void EmitLinear(int size, bool write, int alignment = 1)
+    {
+        _access = (_first + _index) * 2;
         EmitLook(Linear, 0, new Site { Size = (byte)size, Write = write, Alignment = (byte)(alignment - 1) }, size, 0);
+    }
 
     // The operand's linear address as a host register (or none, for a constant) and a displacement.
     private (int First, long Displacement) Locate(in Instruction instruction)
@@ -118,15 +124,28 @@ internal sealed unsafe partial class BlockTranslator
     // The first access of a group is checked for all of it; the others take over its addend.
     private void EmitCheck(int first, long displacement, int ordinal, int size, bool write, int alignment = 1)
     {
+        _access = (_first + _index) * 2 + ordinal;
         var access = _grouped ? _plan.Of(_first + _index, ordinal) : new AccessPlan.Access { Group = -1 };
         var before = access.Group < 0 ? 0 : (int)(access.Offset - _plan[access.Group].Low);
-        if (access.Group < 0 || _plan[access.Group].Members == 1 || (first >= 0 && (int)(displacement - before) != displacement - before))
+        if (access.Group < 0 || (_plan[access.Group].AtEntry ? _checked[access.Group] != _barrier : _plan[access.Group].Members == 1) || (first >= 0 && (int)(displacement - before) != displacement - before))
         {
             EmitLook(first, displacement, new Site { Size = (byte)size, Write = write, Alignment = (byte)(alignment - 1) }, size, 0);
             return;
         }
 
         ref readonly var group = ref _plan[access.Group];
+        if (group.AtEntry)
+        {
+            if (_addendOf != access.Group || _e.AddendLost)
+            {
+                _e.Load(Addend, StateLayout.Window(_entryWindows[access.Group]) + StateLayout.WindowAddend);
+                (_addendOf, _e.AddendLost) = (access.Group, false);
+            }
+
+            SetBase(first, displacement);
+            return;
+        }
+
         if (access.Leads)
         {
             EmitLook(first, displacement, new Site { Size = (byte)size, Write = write, Offset = (short)before }, (int)(group.End - group.Low), before);
@@ -175,8 +194,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitLook(int first, long displacement, Site site, int span, int before)
     {
         (site.Translation, site.Index, site.Alone) = (_t, _index, _alone);
-        var tags = StateLayout.TlbTags(_t.View, site.Write);
-        var addends = tags + Tlb.Size * 8;
+        if (TryEmitWindow(first, displacement, site, span, before)) return;
         var last = site.Alignment == 0 ? span - 1 : 0;
         var low = displacement - before;
         int register, retry;
@@ -192,9 +210,9 @@ internal sealed unsafe partial class BlockTranslator
             }
 
             retry = _e.At;
-            var slot = (int)Tlb.Slot((ulong)low) * 8;
-            _e.Load(Addend, addends + slot);
-            _e.Load(Rcx, tags + slot);
+            var tag = StateLayout.TlbTags(_t.View, site.Write) + (int)Tlb.Slot((ulong)low) * 8;
+            _e.Load(Addend, tag + Tlb.Size * 8);
+            _e.Load(Rcx, tag);
             if (register < 0 && (int)(low + last) != low + last)
             {
                 // Only just representable: not so at the end of the group.
@@ -219,22 +237,39 @@ internal sealed unsafe partial class BlockTranslator
 
             _base = first;
             retry = _e.At;
-            _e.Extract(Rcx, register, StateLayout.IndexMask);
-            _e.LoadIndexed(Addend, addends);
-            _e.LoadIndexed(Rcx, tags);
-            _e.Lea(Rcx, Rcx, register, 1, last);
+            EmitIndex(register, site, last);
         }
 
-        _e.Extract(Rcx, Rcx, site.Alignment switch { 0 => StateLayout.PageMask, 15 => StateLayout.AlignedMask, _ => StateLayout.Aligned32Mask });
+        EmitPageTest(site);
         var hit = _e.IfZero();
         _misses.Add(new Miss(_e.Jump(), _sites.Add(site), retry, register, (ulong)low, span > site.Size ? span : 0, site.Write, _t, _index));
         _e.Bind(hit);
     }
 
-    // What is done when the TLB does not cover an access: C# fills it, or has the interpreter go on.
+    // The entry of an address: the addend, and in RCX the last byte's distance from the page.
+    private void EmitIndex(int register, in Site site, int last)
+    {
+        var tags = StateLayout.TlbTags(_t.View, site.Write);
+        _e.Extract(Rcx, register, StateLayout.IndexMask);
+        _e.LoadIndexed(Addend, tags + Tlb.Size * 8);
+        _e.LoadIndexed(Rcx, tags);
+        _e.Lea(Rcx, Rcx, register, 1, last);
+    }
+
+    private void EmitPageTest(in Site site) =>
+        _e.Extract(Rcx, Rcx, site.Alignment switch { 0 => StateLayout.PageMask, 15 => StateLayout.AlignedMask, _ => StateLayout.Aligned32Mask });
+
+    // What is done when the TLB does not cover an access.
     private void EmitMiss(in Miss miss)
     {
         _e.Land(miss.Operand);
+        EmitFill(miss);
+    }
+
+    // C# fills the TLB, or has the interpreter go on.
+    private void EmitFill(in Miss miss)
+    {
+        var access = _vectors ? _stubs.VectorAccess : _stubs.Access;
         if (miss.Register < 0) _e.Constant(Linear, miss.Address);
         else _e.Move(Linear, miss.Register);
         if (miss.Span > 0)

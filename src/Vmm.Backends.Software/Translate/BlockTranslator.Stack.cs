@@ -64,9 +64,9 @@ internal sealed unsafe partial class BlockTranslator
         var wide = instruction.Op0Register.GetSize() == 8;
         if (instruction.MemoryBase is Register.RIP or Register.EIP || (instruction.MemoryBase == Register.None && instruction.MemoryIndex == Register.None))
         {
-            EmitAddress(instruction, -1);
-            // A 32-bit result clears the upper half.
-            _e.Lea(to, Linear, -1, 1, 0, wide);
+            // Of fewer than 64 bits, in the address or in the result, the upper half is clear.
+            var address = instruction.MemoryBase is Register.RIP or Register.EIP ? instruction.IPRelativeMemoryAddress : instruction.MemoryDisplacement64;
+            _e.Constant(to, wide && IsWide(instruction) ? address : (uint)address);
         }
         else
         {

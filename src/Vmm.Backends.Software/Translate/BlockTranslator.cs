@@ -15,8 +15,11 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>More bytes than what is translated at once needs, in either region.</summary>
     public const int LargestBlock = 128 << 10;
 
-    // Blocks that are translated as one.
-    private const int MaximumParts = 4;
+    // Blocks that are translated as one, and with further rounds of a loop.
+    private const int MaximumStraightParts = 4, MaximumParts = 8;
+
+    // Hot code grows no further than by one block beyond so many instructions.
+    private const int LongEnough = 64;
     private const int MaximumInstructions = MaximumParts * BlockBuilder.MaximumCount;
 
     // Runs in the interpreter that make a block worth to be translated with the one before it.
@@ -26,6 +29,9 @@ internal sealed unsafe partial class BlockTranslator
     private readonly Stubs _stubs;
     private readonly SiteTable _sites;
     private readonly CodeMemory _memory;
+    private readonly Cpu.VcpuMemory _state;
+    private readonly Mmu.Windows _windows;
+    private readonly int _hotRuns;
     private readonly Source _source = new();
     private readonly Decoder _decoder;
     private readonly InstructionInfoFactory _information = new();
@@ -55,9 +61,13 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="sites">Where exits are listed.</param>
     /// <param name="counted">Time is counted in instructions: every block looks at the budget.</param>
     /// <param name="single">The machine has one processor.</param>
-    public BlockTranslator(CodeMemory memory, Emitter e, Stubs stubs, SiteTable sites, bool counted, bool single)
+    /// <param name="state">The processor's memory.</param>
+    /// <param name="windows">The windows of hot code.</param>
+    /// <param name="hotRuns">Runs after which a block leaves to be translated as hot.</param>
+    public BlockTranslator(CodeMemory memory, Emitter e, Stubs stubs, SiteTable sites, bool counted, bool single, Cpu.VcpuMemory state, Mmu.Windows windows, int hotRuns)
     {
         (_memory, _e, _stubs, _sites, _counted, _single) = (memory, e, stubs, sites, counted, single);
+        (_state, _windows, _hotRuns) = (state, windows, hotRuns);
         _decoder = Decoder.Create(64, _source, DecoderOptions.ForceReservedNop);
     }
 
@@ -67,12 +77,13 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="view">The TLB set of its privilege.</param>
     /// <param name="code">Its bytes and what is behind them in their page.</param>
     /// <param name="blocks">All blocks.</param>
+    /// <param name="plain">The block's first translation, to translate it as hot; else null.</param>
     /// <returns>The blocks' translations, of which only the first can be entered. Empty if the bytes are no longer those that were decoded.</returns>
-    public ReadOnlySpan<Translation> Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code, BlockCache blocks)
+    public ReadOnlySpan<Translation> Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code, BlockCache blocks, Translation? plain = null)
     {
-        Begin(block->Mode);
+        Begin(block->Mode, plain);
         _grouped = true;
-        _plan.Begin();
+        _plan.Begin(IsHot, plain?.Unsteady);
         var (start, first) = (rip, 0);
         var (vectors, x87) = (false, false);
         for (_parts = 0; ;)
@@ -81,12 +92,14 @@ internal sealed unsafe partial class BlockTranslator
             if (code.IsEmpty || !TryDecode(block, rip, code[(int)(rip - start)..], first)) return default;
             if (Wants(RelocatableKind.Vector, first, block->Count, ref vectors) | Wants(RelocatableKind.X87, first, block->Count, ref x87)) _plan.LoseAddend();
             for (var i = first; i < first + block->Count; i++) _plan.Add(i, _instructions[i], _kinds[i]);
+            _plan.ChecksAtEntry = false;
             first += block->Count;
-            if (_parts == MaximumParts || Follow(first - 1, block, rip, blocks, out rip) is var next && next == null) break;
+            if (_parts == MaximumParts || (IsHot && first >= LongEnough) || Follow(first - 1, block, blocks, out rip) is var next && next == null) break;
             block = next;
         }
 
         _plan.End();
+        PlanWindows();
         _vectors = vectors;
         (vectors, x87) = (false, false);
         for (_part = _first = 0; _part < _parts; _part++)
@@ -129,9 +142,11 @@ internal sealed unsafe partial class BlockTranslator
         return start;
     }
 
-    private void Begin(uint mode)
+    private void Begin(uint mode, Translation? plain = null)
     {
+        _plain = plain;
         _misses.Clear();
+        _windowMisses.Clear();
         _exits.Clear();
         _finds.Clear();
         Array.Clear(_checked);
@@ -156,17 +171,46 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
-    // The block that is done next if the last instruction does not lead elsewhere: in the same page, and warm. Null if there is none.
-    private Block* Follow(int index, Block* block, ulong rip, BlockCache blocks, out ulong target)
+    // The block that is done next, in the same page and warm: behind a branch that is not taken, or, in hot code, where it leads. Null if there is none.
+    private Block* Follow(int index, Block* block, BlockCache blocks, out ulong target)
     {
         ref var last = ref _instructions[index];
         target = last.NextIP;
-        if (last.Code is Code.Jmp_rel8_64 or Code.Jmp_rel32_64) target = last.NearBranchTarget;
-        else if (!LeavesOpen(block) || !(last.FlowControl == FlowControl.Next ? block->Count == BlockBuilder.MaximumCount && _kinds[index] is not (RelocatableKind.No or RelocatableKind.System) : last.ConditionCode != ConditionCode.None)) return null;
-        // Backward jumps look for events.
-        if (target < last.NextIP || (target ^ rip) >> 12 != 0) return null;
-        var next = blocks.Find((block->Physical & ~0xFFFUL) | (target & 0xFFF), block->Mode);
-        return next != null && next->Heat > Warm && next->Second == 0 ? blocks.Keep(next) : null;
+        if (last.Code is Code.Jmp_rel8_64 or Code.Jmp_rel32_64)
+        {
+            target = last.NearBranchTarget;
+            return At(target, last.NextIP);
+        }
+
+        if (!LeavesOpen(block)) return null;
+        if (last.FlowControl == FlowControl.Next) return block->Count == BlockBuilder.MaximumCount && _kinds[index] is not (RelocatableKind.No or RelocatableKind.System) ? At(target, target) : null;
+        if (last.ConditionCode == ConditionCode.None) return null;
+        // A hot loop is translated several rounds at a time.
+        var back = IsHot && last.NearBranchTarget == _translations[0].Rip;
+        var next = back ? null : At(target, target);
+        if (next != null || !IsHot || last.Op0Kind != OpKind.NearBranch64 || last.Mnemonic is Mnemonic.Loope or Mnemonic.Loopne) return next;
+        target = last.NearBranchTarget;
+        return At(target, last.NextIP);
+
+        Block* At(ulong rip, ulong least)
+        {
+            if (IsHot && rip == _translations[0].Rip && _translations[0].Block->Second == 0) return _translations[0].Block;
+            if (_parts >= MaximumStraightParts && !(IsHot && IsPart(rip))) return null;
+            // Backward jumps look for events.
+            if (rip < least || (rip ^ _translations[0].Rip) >> 12 != 0) return null;
+            var found = blocks.Find((block->Physical & ~0xFFFUL) | (rip & 0xFFF), block->Mode);
+            return found != null && found->Heat > Warm && found->Second == 0 ? blocks.Keep(found) : null;
+        }
+    }
+
+    private bool IsPart(ulong rip)
+    {
+        foreach (var part in _translations.AsSpan(0, _parts))
+        {
+            if (part.Rip == rip) return true;
+        }
+
+        return false;
     }
 
     // Whether the translation of a block can go on behind it: the interpreter does not end it.
@@ -200,19 +244,35 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitStart(ref bool vectors, ref bool x87)
     {
         _index = 0;
-        if (_part == 0)
+        if (_part == 0 && IsHot)
         {
-            _t.Entry = _e.At;
-            EmitEventUnlessZero(StateLayout.Events);
+            EmitEntry(!_counted && Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors));
         }
-        else if (_counted)
+        else
         {
-            EmitEventUnlessZero(StateLayout.Events);
+            var promote = 0;
+            if (_part == 0)
+            {
+                if (WantsHeat())
+                {
+                    promote = _e.At;
+                    _exits.Add((_e.Jump(), _sites.Add(new Site { Translation = _t }), _stubs.Hot));
+                }
+
+                _t.Entry = _e.At;
+            }
+
+            if (_part == 0 || _counted) EmitEventUnlessZero(StateLayout.Events);
+            // The upper half of the budget is zero until it is used up.
+            if (_counted) EmitEventUnlessZero(StateLayout.Budget + 4);
+            if (_part == 0)
+            {
+                _t.Body = _counted ? _t.Entry : _e.At;
+                if (promote != 0) EmitCountdown(promote);
+                else _t.Plain = _e.At;
+            }
         }
 
-        // The upper half of the budget is zero until it is used up.
-        if (_counted) EmitEventUnlessZero(StateLayout.Budget + 4);
-        if (_part == 0) _t.Body = _counted ? _t.Entry : _e.At;
         if (_counted)
         {
             _e.Load(R14, StateLayout.Budget);
@@ -255,7 +315,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (op.Handler == ControlOps.Undefined) return EmitInterpret();
         var start = _e.At;
-        var misses = _misses.Count;
+        var (misses, windowMisses) = (_misses.Count, _windowMisses.Count);
         switch (_kinds[_first + _index])
         {
             case RelocatableKind.Nothing: return true;
@@ -285,6 +345,7 @@ internal sealed unsafe partial class BlockTranslator
         _e.At = start;
         _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
+        _windowMisses.RemoveRange(windowMisses, _windowMisses.Count - windowMisses);
         return _index == _t.Block->Count - 1 ? EmitInterpret() : EmitString(instruction, ref op) || EmitOperation(ref op);
     }
 
@@ -334,6 +395,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _e.Switch();
         foreach (var miss in _misses) EmitMiss(miss);
+        foreach (var miss in _windowMisses) EmitWindowMiss(miss);
 
         foreach (var (operand, site, stub) in _exits)
         {

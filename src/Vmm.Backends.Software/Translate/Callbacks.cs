@@ -10,6 +10,10 @@ internal static class Callbacks
     [UnmanagedCallersOnly]
     public static int Access(nint owner) => (int)Processor(owner).ServeAccess();
 
+    /// <summary>An address outside of a window, which is to be opened there.</summary>
+    [UnmanagedCallersOnly]
+    public static int Window(nint owner) => (int)Processor(owner).ServeWindow();
+
     /// <summary>An instruction that the interpreter does.</summary>
     [UnmanagedCallersOnly]
     public static int Operation(nint owner) => (int)Processor(owner).ServeOperation();

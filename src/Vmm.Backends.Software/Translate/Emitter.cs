@@ -195,6 +195,17 @@ internal sealed unsafe class Emitter : CodeWriter
         Int(place);
     }
 
+    /// <summary>Stores a constant to <c>base register + 8 * RCX + place</c>.</summary>
+    public void StoreIndexed(int place, int value)
+    {
+        Rex(true, 0, Rcx, Rsp);
+        WriteByte(0xC7);
+        WriteByte(0x80 | 4);
+        WriteByte(3 << 6 | Rcx << 3 | Rsp);
+        Int(place);
+        Int(value);
+    }
+
     /// <summary>Jumps to an address in one of R8 to R15.</summary>
     public void JumpTo(int register)
     {
@@ -245,6 +256,13 @@ internal sealed unsafe class Emitter : CodeWriter
         WriteByte(0xE3);
         WriteByte(0);
         return At;
+    }
+
+    /// <summary>A short branch back if RCX is zero.</summary>
+    public void IfZero(int target)
+    {
+        WriteByte(0xE3);
+        WriteByte((byte)checked((sbyte)(target - (At + 1))));
     }
 
     /// <summary>Lets a short branch lead here.</summary>

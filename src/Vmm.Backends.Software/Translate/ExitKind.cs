@@ -17,4 +17,7 @@ internal enum ExitKind
 
     /// <summary>A callback met an exception, which is kept and thrown where C# code can pass it on.</summary>
     Failed = 5,
+
+    /// <summary>A block is hot; nothing of it has happened.</summary>
+    Hot = 6,
 }

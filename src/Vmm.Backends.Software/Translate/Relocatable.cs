@@ -57,6 +57,9 @@ internal static class Relocatable
         return IsVector(instruction, mode) ? RelocatableKind.Vector : RelocatableKind.No;
     }
 
+    /// <summary>Whether an instruction with a memory operand is atomic.</summary>
+    public static bool IsLocked(in Instruction instruction) => instruction.HasLockPrefix || instruction.Mnemonic == Mnemonic.Xchg;
+
     /// <summary>The alignment a vector instruction demands of its memory operand; 1 for none.</summary>
     public static int Alignment(in Instruction instruction)
     {

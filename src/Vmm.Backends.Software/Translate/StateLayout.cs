@@ -30,6 +30,7 @@ internal static unsafe class StateLayout
     public static readonly int Return = At(s => (byte*)&s->Translator.Return);
     public static readonly int Scratch0 = At(s => (byte*)&s->Translator.Scratch0);
     public static readonly int AccessCallback = At(s => (byte*)&s->Translator.AccessCallback);
+    public static readonly int WindowCallback = At(s => (byte*)&s->Translator.WindowCallback);
     public static readonly int OperationCallback = At(s => (byte*)&s->Translator.OperationCallback);
     public static readonly int Cpl = At(s => (byte*)&s->Cpl);
     public static readonly int KernelGsBase = At(s => (byte*)&s->KernelGsBase);
@@ -81,6 +82,7 @@ internal static unsafe class StateLayout
     public static readonly int VectorMask = At(s => (byte*)&s->Translator.VectorMask);
     public static readonly int Aligned32Mask = At(s => (byte*)&s->Translator.Aligned32Mask);
     public static readonly int VectorDead = At(s => (byte*)&s->Translator.VectorDead);
+    public static readonly int HalfMask = At(s => (byte*)&s->Translator.HalfMask);
     public static readonly int OffsetMask = At(s => (byte*)&s->Translator.OffsetMask);
     public static readonly int TimeBase = At(s => (byte*)&s->Translator.TimeBase);
     public static readonly int TimeLimit = At(s => (byte*)&s->Translator.TimeLimit);
@@ -91,6 +93,15 @@ internal static unsafe class StateLayout
     public static readonly int TlbJournaled = At(s => (byte*)&s->Translator.TlbJournaled);
     public static readonly int TargetsJournaled = At(s => (byte*)&s->Translator.TargetsJournaled);
     public static readonly int HostMxcsr = At(s => (byte*)&s->Translator.HostMxcsr);
+
+    /// <summary>Fields of a window.</summary>
+    public const int WindowNegated = 0, WindowMask = 8, WindowAddend = 16, WindowLeft = 24, WindowMoves = 28, WindowUnlisted = 32;
+
+    /// <summary>A window.</summary>
+    public static int Window(int number) => VcpuMemory.WindowsOffset + number * sizeof(Mmu.Window);
+
+    /// <summary>How many windows have moved by themselves; their list follows.</summary>
+    public static readonly int MovedWindows = VcpuMemory.WindowsOffset + Mmu.Windows.WindowsBytes;
 
     /// <summary>Where the addend of a group of accesses is kept.</summary>
     public static int GroupAddend(int slot) => s_firstAddend + slot * 8;

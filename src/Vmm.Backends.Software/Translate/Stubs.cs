@@ -23,8 +23,11 @@ internal sealed class Stubs
         Link = EmitLeave(ExitKind.Link);
         Interpret = EmitLeave(ExitKind.Interpret);
         Event = EmitLeave(ExitKind.Event);
+        Hot = EmitLeave(ExitKind.Hot);
         Access = EmitCall(StateLayout.AccessCallback, loadsX87: false, vectors: false);
         VectorAccess = EmitCall(StateLayout.AccessCallback, loadsX87: false, vectors: true);
+        Window = EmitCall(StateLayout.WindowCallback, loadsX87: false, vectors: false);
+        VectorWindow = EmitCall(StateLayout.WindowCallback, loadsX87: false, vectors: true);
         Operation = EmitCall(StateLayout.OperationCallback, loadsX87: false, vectors: false);
         VectorOperation = EmitCall(StateLayout.OperationCallback, loadsX87: false, vectors: true);
         LoadX87 = EmitCall(StateLayout.X87Callback, loadsX87: true, vectors: true);
@@ -51,6 +54,15 @@ internal sealed class Stubs
 
     /// <summary>Jumped to with a site in ECX: something waits for the processor at the start of a block.</summary>
     public int Event { get; }
+
+    /// <summary>Jumped to with a site in ECX: a block has run so often that it should be translated as hot.</summary>
+    public int Hot { get; }
+
+    /// <summary>Called with a window's number in ECX and an address in R14, where it should be open; returns to try again.</summary>
+    public int Window { get; }
+
+    /// <summary>The same, of a block with vector instructions.</summary>
+    public int VectorWindow { get; }
 
     /// <summary>Called with a site in ECX and an address in R14, which the TLB did not cover; returns to try again.</summary>
     public int Access { get; }

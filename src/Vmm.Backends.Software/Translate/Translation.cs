@@ -23,6 +23,18 @@ internal sealed unsafe class Translation
     /// <summary>Offset of the code behind that look: entered by forward branches, through the cache of targets, and from C#.</summary>
     public int Body { get; set; }
 
+    /// <summary>Offset of the code behind the count of runs, where the hot translation goes on if what it counts on does not hold.</summary>
+    public int Plain { get; set; }
+
+    /// <summary>The hot translation of the same block that takes its place; null if there is none.</summary>
+    public Translation? Hot { get; set; }
+
+    /// <summary>Accesses, by their place in the <see cref="AccessPlan"/>, for which windows are of no use.</summary>
+    public HashSet<int>? Unsteady { get; set; }
+
+    /// <summary>When its runs began to be counted, by the stopwatch.</summary>
+    public long Since { get; set; }
+
     /// <summary>The next translation of the same block; zero for none.</summary>
     public int Next { get; set; }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
@@ -12,25 +13,38 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Runs of a block in the interpreter before it is translated: two thirds of a boot's blocks never get there.</summary>
     public const int DefaultThreshold = 16;
 
+    // A block is hot if it runs so many times as often as it took to be translated, and does that within so many nanoseconds a run:
+    // windows take room in the caches, which pays where code goes round and round.
+    private const int HotFactor = 256, HotTime = 250;
+
+    // Accesses of a block that are given up, at most.
+    private const int MostUnsteady = 16;
+
     private readonly CodeMemory _memory;
     private readonly Emitter _emitter;
     private readonly Stubs _stubs;
     private readonly BlockTranslator _translator;
     private readonly BlockCache _blocks;
     private readonly int _start;
+    private readonly int _hotRuns;
+    private readonly long _hotTicks;
     private readonly VcpuMemory _state;
+    private readonly Mmu.Windows _windows;
     // Branches that are linked to other pages, and the numbers of the translations there.
     private readonly List<(int Site, int Target)> _across = [];
     private GCHandle _owner;
 
-    private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, CodeMemory memory, bool counted, bool single, int threshold)
+    private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, Mmu.Windows windows, CodeMemory memory, bool counted, bool single, int threshold)
     {
-        (_state, _blocks, _memory, Threshold) = (state, blocks, memory, threshold);
+        (_state, _blocks, _windows, _memory, Threshold) = (state, blocks, windows, memory, threshold);
+        windows.Clear();
         _emitter = new Emitter(memory);
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;
         Targets = new TargetCache(state, spaces);
-        _translator = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single);
+        _hotRuns = Math.Max(threshold * HotFactor, 1);
+        _hotTicks = (long)_hotRuns * HotTime * Stopwatch.Frequency / 1_000_000_000;
+        _translator = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single, state, windows, _hotRuns);
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
         var constants = (ulong*)state.Base;
@@ -38,12 +52,14 @@ internal sealed unsafe class Translator : IDisposable
         ref var s = ref state.State->Translator;
         (s.VectorMask, s.Aligned32Mask, s.VectorDead, s.X87Dead, s.Owner) = (0x1F80, ~0xFE0UL, 1, 1, GCHandle.ToIntPtr(_owner));
         (s.ArithmeticMask, s.InterruptMask, s.AccessMask, s.PushedMask, s.OffsetMask) = (Flags.Arithmetic, ~Flags.IF, ~Flags.AC, ~(Flags.RF | Flags.VM), 0xFFF);
+        s.HalfMask = 0x800;
         const ulong loaded = Flags.Defined & ~(Flags.VM | Flags.Arithmetic);
         (s.DirectionMask, s.ModeMask, s.NestedMask, s.SysretMask, s.ReturnMask) = (~Flags.DF, Flags.TF | Flags.AC, Flags.NT, loaded & ~Flags.RF, loaded);
         (s.TimeMask, s.BasesMask, s.CanonicalMask, s.AlikeMask) = (ControlBits.Cr4Tsd, ControlBits.Cr4FsGsBase | ControlBits.Cr4La57, 0xFFFF_8000_0000_0000, 0x1FFFE);
         (s.Sign32, s.Word32, s.Bit32, s.Sign64, s.Word64, s.Bit64) = (1UL << 31, 0xFFFFFFE0, 31, 1UL << 63, ~63UL, 63);
         s.UserReturn.CodeSelector = s.KernelReturn.CodeSelector = 1;
         s.AccessCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Access;
+        s.WindowCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Window;
         s.OperationCallback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.Operation;
         s.TimeCallback = (nint)(delegate* unmanaged<nint, ulong>)&Callbacks.Time;
         s.X87Callback = (nint)(delegate* unmanaged<nint, int>)&Callbacks.X87;
@@ -71,10 +87,10 @@ internal sealed unsafe class Translator : IDisposable
     public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
 
     /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
-    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, bool counted, bool single, int threshold)
+    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, Mmu.Windows windows, bool counted, bool single, int threshold)
     {
         if (!IsSupported) return null;
-        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, spaces, memory, counted, single, threshold) : null;
+        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, spaces, windows, memory, counted, single, threshold) : null;
     }
 
     /// <summary>Runs code until it comes back. The state is complete before and after, but for the flags: <see cref="TranslatorState.HostFlags"/>.</summary>
@@ -101,7 +117,65 @@ internal sealed unsafe class Translator : IDisposable
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
         if (IsFull) FlushAll();
-        var translations = _translator.Translate(block, rip, view, code, _blocks);
+        return Add(_translator.Translate(block, rip, view, code, _blocks));
+    }
+
+    /// <summary>A block has run often: it is translated again if that did not take long.</summary>
+    public void Count(Translation plain, ReadOnlySpan<byte> code)
+    {
+        var now = Stopwatch.GetTimestamp();
+        // Whoever asks for blocks to be translated early, as tests do, wants to see it.
+        if (Threshold < DefaultThreshold || now - plain.Since < _hotTicks)
+        {
+            Heat(plain, code);
+            return;
+        }
+
+        plain.Since = now;
+        _state.RunsLeft[plain.Number % VcpuMemory.Runs] = _hotRuns;
+    }
+
+    /// <summary>Translates a block again, as hot, unless its bytes changed meanwhile or there is no room.</summary>
+    public void Heat(Translation plain, ReadOnlySpan<byte> code)
+    {
+        _state.RunsLeft[plain.Number % VcpuMemory.Runs] = int.MaxValue;
+        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain)) is not { } hot) return;
+        if (plain.Hot is { } before) Replace(before, hot);
+        Replace(plain, hot);
+        Targets.Drop(plain.View, plain.Rip);
+    }
+
+    /// <summary>An access for which a window is of no use; its block, in its first translation, is to be translated again.</summary>
+    public Translation? GiveUp(int window)
+    {
+        var (plain, access) = _translator.OwnerOf(window);
+        if (plain.Dropped || plain.Unsteady?.Count >= MostUnsteady) return null;
+        (plain.Unsteady ??= []).Add(access);
+        return plain;
+    }
+
+    // Who came to one translation of a block comes to another.
+    private void Replace(Translation old, Translation other)
+    {
+        for (var site = old.Incoming; site >= 0;)
+        {
+            ref var incoming = ref Sites[site];
+            _memory.Patch(incoming.Patch, other.Entry);
+            var next = incoming.NextIncoming;
+            (incoming.NextIncoming, other.Incoming) = (other.Incoming, site);
+            site = next;
+        }
+
+        (old.Incoming, old.Hot) = (-1, other);
+        foreach (var at in (ReadOnlySpan<int>)[old.Entry, old.Body])
+        {
+            _memory.Bytes[at] = 0xE9;
+            _memory.Patch(at + 1, other.Entry);
+        }
+    }
+
+    private Translation? Add(ReadOnlySpan<Translation> translations)
+    {
         _memory.Grow(_emitter.At);
         _memory.Grow(_emitter.Cold);
         foreach (var translation in translations)
@@ -209,6 +283,7 @@ internal sealed unsafe class Translator : IDisposable
         _across.Clear();
         Flushes++;
         Sites.Clear();
+        _windows.Clear();
         (_emitter.At, _emitter.Cold) = (_start, CodeMemory.Size / 2);
     }
 
@@ -218,6 +293,7 @@ internal sealed unsafe class Translator : IDisposable
         {
             ref var site = ref Sites[index];
             var target = Sites.Translation(number);
+            while (target.Hot is { } hot) target = hot;
             // The branch may have been linked again after its target was dropped.
             if (target.Dropped) continue;
             _memory.Patch(site.Patch, site.Stub);

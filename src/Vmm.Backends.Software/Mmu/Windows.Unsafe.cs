@@ -1,0 +1,401 @@
+using System.Diagnostics;
+using System.Numerics;
+
+namespace Vmm.Backends.Software.Mmu;
+
+/// <summary>
+/// The windows of one vCPU's hot code. Each belongs to one check in that code, and is open on part of a run of pages that are alike: a test
+/// against it waits for no table, and finds what a TLB of pages would find for all of them. Windows change nothing that the guest sees: pages
+/// are only taken whose accessed (and, for writes, dirty) bits are set, which hold no decoded code and are in no log of clean pages. They are
+/// closed with the TLB entries of the same pages. Where runs are short, a window follows the TLB from page to page without C#; where it does that
+/// too often to be of use, it is given up. Used by the processor's own thread.
+/// </summary>
+internal sealed unsafe class Windows
+{
+    /// <summary>The most there can be; later checks look at the TLB.</summary>
+    public const int Count = 16 << 10;
+
+    private const int Runs = 64;
+    private const int Homes = 256;
+    private const int MostPatience = 64;
+
+    // A window on fewer bytes is better moved by the code itself.
+    private const ulong ShortRun = 64 << 10;
+
+    // So many moves are timed, and must not come more often than this.
+    private const int TimedMoves = 512;
+    private static readonly long s_leastMoveTime = TimedMoves * 40 * Stopwatch.Frequency / 1_000_000_000;
+
+    private readonly Window* _windows;
+    private readonly ulong* _moved;
+    private readonly int _patience;
+    private readonly ulong _nowhere;
+    private readonly WindowRun[] _runs = new WindowRun[Runs];
+    // The first window open on a run; -1 for none.
+    private readonly int[] _first = new int[Runs];
+    // Which runs there are, and which of them are written and are global.
+    private ulong _open, _writing, _global;
+    // The first window that moved to a page with a hash, for global pages and for others; -1 for none.
+    private readonly int[] _homes = new int[Homes * 2];
+    private Holder[] _holders = new Holder[64];
+    private int _used;
+    private int _next;
+
+    /// <summary>Bytes of all windows; the list of those that moved by themselves follows, its length first.</summary>
+    public static readonly int WindowsBytes = Count * sizeof(Window);
+
+    /// <summary>Bytes of all.</summary>
+    public static readonly int Bytes = WindowsBytes + (Count + 1) * sizeof(ulong);
+
+    /// <param name="memory"><see cref="Bytes"/> of memory that outlive this.</param>
+    /// <param name="patience">How often a new window's address is outside before it is opened; at least 2.</param>
+    /// <param name="secret">Nothing that a guest could guess.</param>
+    public Windows(byte* memory, int patience, ulong secret)
+    {
+        _windows = (Window*)memory;
+        _moved = (ulong*)(memory + Count * sizeof(Window));
+        _patience = patience;
+        Array.Fill(_first, -1);
+        Array.Fill(_homes, -1);
+        // Minus an address that is not canonical in any paging mode. The difference to one that is lies between 2^59 and 2^60, so that those
+        // of a dozen closed windows do not add up to zero.
+        _nowhere = 0x0A00_0000_0000_0000UL + (secret >> 6);
+    }
+
+    /// <summary>The window on the stack of a privilege view, for up to so many bytes: all code shares it, as it moves for all when the stack is another.</summary>
+    /// <param name="view">The set of the TLB.</param>
+    /// <param name="span">Bytes; those that the window is for afterwards.</param>
+    /// <returns>The window; -1 if there is none for as many.</returns>
+    public static int OfStack(int view, ref int span)
+    {
+        for (var i = 0; i < StackSpans.Length; i++)
+        {
+            if (span > StackSpans[i]) continue;
+            span = StackSpans[i];
+            return view * StackSpans.Length + i;
+        }
+
+        return -1;
+    }
+
+    private static ReadOnlySpan<ushort> StackSpans => [16, 64, 192, 512];
+
+    private void AddStacks()
+    {
+        for (var view = 0; view < Tlb.Checked; view++)
+        {
+            foreach (var span in StackSpans) _windows[Add(view, true, span, 0, null)].Moves = 1;
+        }
+    }
+
+    /// <summary>A new window, closed; -1 if there is no more room.</summary>
+    /// <param name="view">The set of the TLB that the check stands for.</param>
+    /// <param name="write">Whether it writes.</param>
+    /// <param name="span">Bytes that it is about.</param>
+    /// <param name="alignment">Low bits of the address that must be zero.</param>
+    /// <param name="constant">Its address, if that is always the same.</param>
+    public int Add(int view, bool write, int span, int alignment, ulong? constant)
+    {
+        if (_used == Count) return -1;
+        if (_used == _holders.Length) Array.Resize(ref _holders, _used * 2);
+        _holders[_used] = new Holder { View = (byte)view, Write = write, Span = (ushort)span, Alignment = (byte)alignment, IsConstant = constant is not null, Run = -1, Home = -1, Patience = (ushort)_patience };
+        Close(_used);
+        ref var w = ref _windows[_used];
+        (w.Left, w.Moves, w.Unlisted, w.Array, w.Constant) = (_patience, 0, 1, view * 2 + (write ? 1 : 0), constant ?? 0);
+        return _used++;
+    }
+
+    /// <summary>Begins, or forgets all windows; no code may use them any more.</summary>
+    public void Clear()
+    {
+        CloseAll();
+        _used = 0;
+        AddStacks();
+    }
+
+    /// <summary>What a window is for.</summary>
+    public (int View, bool Write) this[int window] => (_holders[window].View, _holders[window].Write);
+
+    /// <summary>Whether a window that moves by itself does so too often to be of use. It then no longer does.</summary>
+    public bool MovesTooOften(int window)
+    {
+        ref var w = ref _windows[window];
+        ref var holder = ref _holders[window];
+        if (window < StackSpans.Length * Tlb.Checked)
+        {
+            w.Left = int.MaxValue;
+            return false;
+        }
+
+        var now = Stopwatch.GetTimestamp();
+        var often = now - holder.Since < s_leastMoveTime;
+        (holder.Since, w.Left, w.Moves) = (now, often ? int.MaxValue : TimedMoves, often ? 0 : 1);
+        return often;
+    }
+
+    /// <summary>Whether a window moves by itself.</summary>
+    public bool Moves(int window) => _windows[window].Moves != 0;
+
+    /// <summary>Lets a window follow the TLB.</summary>
+    public void Release(int window)
+    {
+        ref var w = ref _windows[window];
+        (w.Moves, w.Left, _holders[window].Since) = (1, TimedMoves, Stopwatch.GetTimestamp());
+    }
+
+    /// <summary>Opens a window on a known run at an address. False if there is none.</summary>
+    public bool TryOpen(int window, ulong linear)
+    {
+        ref var holder = ref _holders[window];
+        for (var left = _open; left != 0; left &= left - 1)
+        {
+            var i = BitOperations.TrailingZeroCount(left);
+            ref var run = ref _runs[i];
+            var at = linear - run.Start;
+            if (at < run.Length && run.Length >= ShortRun && run.Length - at >= holder.Span && run.View == holder.View && (run.Write || !holder.Write))
+            {
+                return (linear & holder.Alignment) == 0 && Open(window, ref holder, i, linear);
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>A window can never be opened.</summary>
+    public void Refuse(int window) => _windows[window].Left = int.MaxValue;
+
+    /// <summary>Adds a run, or lets one that it goes on from grow.</summary>
+    public void Add(in WindowRun run)
+    {
+        if (run.Length < ShortRun) return;
+        for (var i = 0; i < Runs; i++)
+        {
+            ref var other = ref _runs[i];
+            if (other.Length == 0 || other.View != run.View || other.Addend != run.Addend || other.Write != run.Write || other.Global != run.Global || other.Shift != run.Shift) continue;
+            var (start, end) = (Math.Min(run.Start, other.Start), Math.Max(run.Start + (run.Length - 1), other.Start + (other.Length - 1)));
+            // No gap between them.
+            if (end - start - (run.Length - 1) > other.Length) continue;
+            (other.Start, other.Length) = (start, end - start + 1);
+            return;
+        }
+
+        CloseRun(_next);
+        _runs[_next] = run;
+        var bit = 1UL << _next;
+        _open |= bit;
+        _writing = run.Write ? _writing | bit : _writing & ~bit;
+        _global = run.Global ? _global | bit : _global & ~bit;
+        _next = (_next + 1) % Runs;
+    }
+
+    /// <summary>Closes all windows.</summary>
+    public void CloseAll()
+    {
+        // Nothing is touched before there is code.
+        if (_used == 0) return;
+        for (var i = 0; i < Runs; i++) CloseRun(i);
+        // What has moved since has no home yet.
+        for (; *_moved > 0; --*_moved)
+        {
+            Close((int)_moved[*_moved]);
+            _windows[_moved[*_moved]].Unlisted = 1;
+        }
+
+        for (var home = 0; home < Homes * 2; home++) CloseHome(home);
+    }
+
+    /// <summary>Closes those that do not outlive writes of CR3.</summary>
+    /// <param name="tlb">Still has what is about to go.</param>
+    public void CloseNonGlobal(Tlb tlb)
+    {
+        if (_used == 0) return;
+        Settle(tlb);
+        for (var left = _open & ~_global; left != 0; left &= left - 1) CloseRun(BitOperations.TrailingZeroCount(left));
+        for (var home = Homes; home < Homes * 2; home++) CloseHome(home);
+    }
+
+    /// <summary>Closes those on a page.</summary>
+    /// <param name="tlb">Still has what is about to go.</param>
+    /// <param name="linear">An address in it.</param>
+    /// <param name="shift">The binary logarithm of its size, at least.</param>
+    public void ClosePage(Tlb tlb, ulong linear, int shift)
+    {
+        if (_used == 0) return;
+        Settle(tlb);
+        for (var left = _open; left != 0; left &= left - 1)
+        {
+            var i = BitOperations.TrailingZeroCount(left);
+            ref var run = ref _runs[i];
+            // A run may have part of a large page, which goes away as a whole.
+            var larger = Math.Max(shift, run.Shift);
+            if (linear >> larger >= run.Start >> larger && linear >> larger <= (run.Start + (run.Length - 1)) >> larger) CloseRun(i);
+        }
+
+        if (shift == 12)
+        {
+            CloseHome(HomeOf(linear, true), linear, 12);
+            CloseHome(HomeOf(linear, false), linear, 12);
+            return;
+        }
+
+        for (var home = 0; home < Homes * 2; home++) CloseHome(home, linear, shift);
+    }
+
+    /// <summary>Closes those that write to a host page.</summary>
+    /// <param name="tlb">Still has what is about to go.</param>
+    /// <param name="hostPage">The page.</param>
+    /// <param name="linear">A page by which the TLB leads there; null if there is none.</param>
+    public void CloseWrites(Tlb tlb, nint hostPage, ulong? linear)
+    {
+        if (_used == 0) return;
+        CloseRuns(hostPage);
+        if (linear is not { } page) return;
+        Settle(tlb);
+        CloseHome(HomeOf(page, true), page, 12);
+        CloseHome(HomeOf(page, false), page, 12);
+    }
+
+    /// <summary>Closes those that write to a host page wherever they are; zero means to any.</summary>
+    public void CloseAllWrites(Tlb tlb, nint hostPage)
+    {
+        if (_used == 0) return;
+        CloseRuns(hostPage);
+        Settle(tlb);
+        for (var home = 0; home < Homes * 2; home++)
+        {
+            for (var window = _homes[home]; window >= 0;)
+            {
+                ref var w = ref _windows[window];
+                var next = _holders[window].Next;
+                if ((w.Array & 1) != 0 && (hostPage == 0 || ((ulong)w.Addend + w.Start & ~0xFFFUL) == (ulong)hostPage)) CloseAt(window);
+                window = next;
+            }
+        }
+    }
+
+    private void CloseRuns(nint hostPage)
+    {
+        for (var left = _open & _writing; left != 0; left &= left - 1)
+        {
+            var i = BitOperations.TrailingZeroCount(left);
+            ref var run = ref _runs[i];
+            if (hostPage == 0 || (ulong)hostPage - (run.Start + (ulong)run.Addend) < run.Length) CloseRun(i);
+        }
+    }
+
+    // Windows that moved by themselves are put where they are found by their page.
+    private void Settle(Tlb tlb)
+    {
+        for (; *_moved > 0; --*_moved)
+        {
+            var window = (int)_moved[*_moved];
+            ref var w = ref _windows[window];
+            ref var holder = ref _holders[window];
+            w.Unlisted = 1;
+            Unlink(window);
+            holder.Home = HomeOf(w.Start, tlb.IsGlobal(w.Start));
+            Link(ref _homes[holder.Home], window);
+        }
+    }
+
+    private static int HomeOf(ulong linear, bool global) => (int)(linear >> 12) & (Homes - 1) | (global ? 0 : Homes);
+
+    private void CloseHome(int home)
+    {
+        while (_homes[home] >= 0) CloseAt(_homes[home]);
+    }
+
+    private void CloseHome(int home, ulong linear, int shift)
+    {
+        for (var window = _homes[home]; window >= 0;)
+        {
+            var next = _holders[window].Next;
+            if ((_windows[window].Start ^ linear) >> shift == 0) CloseAt(window);
+            window = next;
+        }
+    }
+
+    private void CloseAt(int window)
+    {
+        Close(window);
+        Unlink(window);
+    }
+
+    private bool Open(int window, ref Holder holder, int i, ulong linear)
+    {
+        ref var run = ref _runs[i];
+        ref var w = ref _windows[window];
+        var span = (ulong)holder.Span;
+        // One access that is aligned lies within the run with all its bytes if it does with one; others must not reach over its end.
+        var natural = !holder.IsUnaligned && BitOperations.IsPow2(span) && span <= 64;
+        if (natural && (linear & (span - 1)) != 0) (holder.IsUnaligned, natural) = (true, false);
+        var size = 1UL << BitOperations.Log2(natural ? run.Length : run.Length - span + 1);
+        var room = (natural ? run.Length : run.Length - span + 1) - size;
+        var (start, large) = (holder.Start, holder.Size);
+        var near = large != 0 && linear - (start - large) < large * 3;
+        // Where addresses go on the way they went, most of the window is before them.
+        var behind = !near || w.Negated == _nowhere ? size / 2 : linear > start ? size / 8 : size - size / 8;
+        // The mask tests low bits too, so the start has none.
+        var unit = natural ? 64UL : holder.Alignment + 1UL;
+        var at = linear - run.Start;
+        var offset = (at < behind ? 0 : Math.Min(at - behind, room)) & ~(unit - 1);
+        if (at - offset >= size) return false;
+        holder.Patience = near && w.Negated != _nowhere ? (ushort)_patience : (ushort)Math.Min(holder.Patience * 2, MostPatience);
+        Unlink(window);
+        (holder.Start, holder.Size) = (run.Start + offset, size);
+        w.Addend = run.Addend;
+        w.Mask = ~(size - 1) | holder.Alignment | (natural ? span - 1 : 0);
+        w.Negated = holder.IsConstant ? 0 : 0 - holder.Start;
+        w.Left = holder.Patience;
+        holder.Run = i;
+        Link(ref _first[i], window);
+        return true;
+    }
+
+    private void Close(int window)
+    {
+        ref var w = ref _windows[window];
+        (w.Negated, w.Mask) = (_nowhere, ulong.MaxValue);
+    }
+
+    private void CloseRun(int i)
+    {
+        _runs[i].Length = 0;
+        _open &= ~(1UL << i);
+        while (_first[i] >= 0)
+        {
+            CloseAt(_first[i]);
+        }
+    }
+
+    private void Link(ref int first, int window)
+    {
+        ref var holder = ref _holders[window];
+        (holder.Previous, holder.Next) = (-1, first);
+        if (first >= 0) _holders[first].Previous = window;
+        first = window;
+    }
+
+    // From its run or its home, if it has one.
+    private void Unlink(int window)
+    {
+        ref var holder = ref _holders[window];
+        if (holder.Run < 0 && holder.Home < 0) return;
+        if (holder.Previous >= 0) _holders[holder.Previous].Next = holder.Next;
+        else if (holder.Run >= 0) _first[holder.Run] = holder.Next;
+        else _homes[holder.Home] = holder.Next;
+        if (holder.Next >= 0) _holders[holder.Next].Previous = holder.Previous;
+        (holder.Run, holder.Home) = (-1, -1);
+    }
+
+    // The check that a window belongs to, and where it is open.
+    private struct Holder
+    {
+        public ulong Start, Size;
+        public long Since;
+        public int Run, Home, Previous, Next;
+        public ushort Span, Patience;
+        public byte View, Alignment;
+        public bool Write, IsConstant, IsUnaligned;
+    }
+}
