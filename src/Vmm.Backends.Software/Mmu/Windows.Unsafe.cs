@@ -52,6 +52,7 @@ internal sealed unsafe class Windows
     /// <param name="secret">Nothing that a guest could guess.</param>
     public Windows(byte* memory, int patience, ulong secret)
     {
+        // SAFETY: the memory has room for Count windows and their list; numbers are those that Add gave.
         _windows = (Window*)memory;
         _moved = (ulong*)(memory + Count * sizeof(Window));
         _patience = patience;
