@@ -30,12 +30,10 @@ internal static class XsaveImage
             if (s.X87.Registers[i].Significand != 0 || s.X87.Registers[i].SignExponent != 0) used |= X87;
         }
 
-        for (byte i = 0; i < 16; i++)
-        {
-            if (cpu.Xmm<ulong>(i) != Vector128<ulong>.Zero) used |= Sse;
-            if (cpu.XmmHigh<ulong>(i) != Vector128<ulong>.Zero) used |= Avx;
-        }
-
+        var any = Vector256<ulong>.Zero;
+        foreach (ref readonly var register in (ReadOnlySpan<Vector256<ulong>>)s.Ymm) any |= register;
+        if (any.GetLower() != Vector128<ulong>.Zero) used |= Sse;
+        if (any.GetUpper() != Vector128<ulong>.Zero) used |= Avx;
         if (s.Pkru != 0) used |= Pkru;
         return used;
     }

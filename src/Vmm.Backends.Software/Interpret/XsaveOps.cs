@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
@@ -38,7 +39,8 @@ internal static partial class XsaveOps
         return ref Vcpu.Next(ref op);
     }
 
-    // Extra: 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC.
+    // Extra: 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC. Of the area, what is written is either read or stored before.
+    [SkipLocalsInit]
     private static ref Op Save(Vcpu cpu, ref Op op)
     {
         if (!TryExtended(cpu, ref op, Access.Write, out var linear, out var wanted)) return ref cpu.Fault(ref op);
@@ -80,11 +82,13 @@ internal static partial class XsaveOps
     {
         var last = linear + (uint)size - 1;
         var ok = access == Access.Write
-            ? cpu.TryProbeWrite(linear, 1) && cpu.TryProbeWrite(last, 1)
+            ? cpu.TryTouch(linear, access) && cpu.TryTouch(last, access)
             : cpu.TryRead<byte>(linear, out _) && cpu.TryRead<byte>(last, out _);
         return ok || cpu.StackFault(ref op);
     }
 
+    // Of the area, what is loaded is read before.
+    [SkipLocalsInit]
     private static ref Op Restore(Vcpu cpu, ref Op op)
     {
         if (!TryExtended(cpu, ref op, Access.Read, out var linear, out var wanted)) return ref cpu.Fault(ref op);
