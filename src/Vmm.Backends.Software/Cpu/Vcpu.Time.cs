@@ -1,3 +1,5 @@
+using Vmm.Backends.Software.Translate;
+
 namespace Vmm.Backends.Software.Cpu;
 
 /// <summary>
@@ -48,7 +50,7 @@ internal sealed partial class Vcpu
     {
         var value = Tsc;
         // Processors must not see each other's go back.
-        if (!Partition.Single) return value;
+        if (!Partition.Single || !HostFeatures.HasSteadyCounter) return value;
         ref var t = ref S.Translator;
         var (ticks, time) = (t.TimeBase - _rateTicks, (long)(t.TimeValue - _rateValue));
         if (_rateTicks == 0 || time < 0 || (long)ticks <= 0)

@@ -14,6 +14,10 @@ internal static unsafe class HostFeatures
     private static readonly int s_extended = X86Base.X64.IsSupported ? X86Base.CpuId(unchecked((int)0x8000_0001), 0).Ecx : 0;
     private static readonly bool s_keepsYmm = Avx.IsSupported || SystemKeepsYmm();
 
+    /// <summary>Whether the time-stamp counter runs at one rate whatever the processor does.</summary>
+    public static bool HasSteadyCounter { get; } = X86Base.X64.IsSupported && X86Base.CpuId(unchecked((int)0x8000_0000), 0).Eax >= unchecked((int)0x8000_0007)
+        && Bit(X86Base.CpuId(unchecked((int)0x8000_0007), 0).Edx, 8);
+
     /// <summary>Whether instructions of a feature can be run.</summary>
     public static bool Has(CpuidFeature feature) => feature switch
     {
