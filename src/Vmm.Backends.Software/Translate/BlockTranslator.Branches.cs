@@ -28,6 +28,12 @@ internal sealed unsafe partial class BlockTranslator
             case Code.Call_rm64:
                 EmitTarget(instruction);
                 EmitFindTarget();
+                if (TryEmitCheckedPush(_next, instruction.Op0Kind == OpKind.Memory ? 1 : 0))
+                {
+                    _e.JumpTo(R15);
+                    return false;
+                }
+
                 _e.Store(StateLayout.Scratch0, R15);
                 EmitStack(-8, true, instruction.Op0Kind == OpKind.Memory ? 1 : 0);
                 EmitStoreFoundConstant(_next);

@@ -273,6 +273,27 @@ internal sealed unsafe partial class BlockTranslator
         return Addend;
     }
 
+    // Pushes a constant without touching R15, where that was checked at the entry.
+    private bool TryEmitCheckedPush(ulong value, int ordinal)
+    {
+        var access = _plan.Of(_first + _index, ordinal);
+        if (!IsHot || access.Group < 0 || !_plan[access.Group].AtEntry || _checked[access.Group] != _barrier) return false;
+        _e.Load(Rcx, StateLayout.Window(_entryWindows[access.Group]) + StateLayout.WindowAddend);
+        if ((ulong)(int)value == value)
+        {
+            _e.Indexed(true, 0xC7, 0, s_stack, Rcx, 1, -8);
+            _e.Int((int)value);
+        }
+        else
+        {
+            _e.Constant(Linear, value);
+            _e.Indexed(true, 0x89, Linear, s_stack, Rcx, 1, -8);
+        }
+
+        _e.Lea(s_stack, s_stack, -1, 1, -8);
+        return true;
+    }
+
     // An access of its own, or the first of a group that is known only in mid-block. False: there is no window for it.
     private bool TryEmitWindow(int first, long displacement, in Site site, int span, int before)
     {

@@ -108,7 +108,7 @@ public sealed class HotLoopTests
         var (at, value, index) = (Pick(s_bases), Pick(s_values), Pick(s_indexes));
         var displacement = random.Next(3) == 0 ? random.Next(-4, 12) * 8 : random.Next(-40, 90);
         var place = random.Next(4) == 0 ? __qword_ptr[at + index * (1 << random.Next(4)) + displacement] : __qword_ptr[at + displacement];
-        switch (random.Next(24))
+        switch (random.Next(27))
         {
             case 0 or 1 or 2: a.mov(value, place); break;
             case 3 or 4 or 5: a.mov(place, value); break;
@@ -137,6 +137,24 @@ public sealed class HotLoopTests
                 break;
             case 20: a.call(Routine); break;
             case 21: a.movq(rax, xmm2); break;
+            case 23:
+                // A distance to another pointer, and back.
+                var far = Pick(s_bases);
+                a.mov(value, at);
+                a.sub(value, far);
+                a.add(value, far);
+                a.mov(rdx, __qword_ptr[value + displacement]);
+                break;
+            case 24:
+                a.lea(value, __[at + index * (1 << random.Next(4)) + displacement]);
+                a.add(__qword_ptr[value + 8 * random.Next(4)], rdx);
+                break;
+            case 25:
+                a.mov(value, Pick(s_indexes));
+                a.add(value, at);
+                a.mov(__byte_ptr[value], al);
+                a.movzx(eax, __word_ptr[value + random.Next(-8, 8)]);
+                break;
             case 22: a.inc(__dword_ptr[Walked + (ulong)random.Next(Pages * 4096 - 8)]); break;
             // A write beside the loop's own code now and then.
             default: a.mov(__byte_ptr[SystemGuest.Start + 0xF00], al); break;
