@@ -90,8 +90,8 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
-        var b = Resident(Number(first), R14);
         var i = Resident(Number(index), R15);
+        var b = Resident(Number(first), i == R14 ? R15 : R14);
         _e.Lea(Linear, b, i, instruction.MemoryIndexScale, (int)instruction.MemoryDisplacement64, wide);
         if (segment < 0) return;
         _e.Load(Addend, StateLayout.SegmentBase(segment));
@@ -117,7 +117,9 @@ internal sealed unsafe partial class BlockTranslator
         if (guest < 0) return -1;
         var host = HostOf(guest);
         if (host >= 0) return host;
-        _e.Load(free, Place(guest));
+        if (_e.HeldInLinear == guest) return Linear;
+        if (_e.HeldInRcx == guest) _e.Move(free, Rcx);
+        else _e.Load(free, Place(guest));
         return free;
     }
 
@@ -194,6 +196,13 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitLook(int first, long displacement, Site site, int span, int before)
     {
         (site.Translation, site.Index, site.Alone) = (_t, _index, _alone);
+        EmitLookAt(first, displacement, site, span, before);
+        // What is done on a miss uses them.
+        _e.Forget();
+    }
+
+    private void EmitLookAt(int first, long displacement, in Site site, int span, int before)
+    {
         if (TryEmitWindow(first, displacement, site, span, before)) return;
         var last = site.Alignment == 0 ? span - 1 : 0;
         var low = displacement - before;

@@ -72,10 +72,14 @@ internal sealed unsafe partial class BlockTranslator
         for (var guest = 0; guest < 16; guest++)
         {
             if (_standIn[guest] != -2) continue;
-            _standIn[guest] = System.Numerics.BitOperations.TrailingZeroCount(free);
-            free &= free - 1;
+            var held = HeldIn(guest);
+            var isHeld = (free & held) != 0;
+            // What holds another register that is wanted is taken last.
+            var others = free & ~(_e.HeldInRcx >= 0 && _standIn[_e.HeldInRcx] == -2 ? 1 << Rcx : 0) & ~(_e.HeldInLinear >= 0 && _standIn[_e.HeldInLinear] == -2 ? 1 << Linear : 0);
+            _standIn[guest] = System.Numerics.BitOperations.TrailingZeroCount(isHeld ? free & held : others != 0 ? others : free);
+            free &= ~(1 << _standIn[guest]);
             if (_standIn[guest] == Addend) _e.AddendLost = true;
-            if ((reads & 1 << guest) != 0) LoadGuest(_standIn[guest], guest);
+            if ((reads & 1 << guest) != 0 && !isHeld) LoadGuest(_standIn[guest], guest);
         }
 
         if (byCount) _e.Move(Rcx, HostOf(Rcx));
@@ -84,10 +88,29 @@ internal sealed unsafe partial class BlockTranslator
         if (!_e.TryEncode(instruction)) return false;
         for (var guest = 0; guest < 16; guest++)
         {
+            if (_standIn[guest] < 0) continue;
             if ((writes & 1 << guest) != 0) StoreGuest(guest, _standIn[guest]);
+            _e.Hold(_standIn[guest], HostOf(guest) < 0 ? guest : -1);
         }
 
         return true;
+    }
+
+    // The free host registers that are copies of a guest register.
+    private int HeldIn(int guest) => (_e.HeldInRcx == guest ? 1 << Rcx : 0) | (_e.HeldInLinear == guest ? 1 << Linear : 0);
+
+    // Whether the next instruction names a guest register.
+    private bool IsUsedNext(int guest)
+    {
+        if (_index + 1 >= _t.Block->Count || _kinds[_first + _index + 1] is not (RelocatableKind.Integer or RelocatableKind.Stack)) return false;
+        ref var next = ref _instructions[_first + _index + 1];
+        if (Number(next.MemoryBase) == guest || Number(next.MemoryIndex) == guest) return true;
+        for (var i = 0; i < next.OpCount; i++)
+        {
+            if (next.GetOpKind(i) == OpKind.Register && Number(next.GetOpRegister(i)) == guest) return true;
+        }
+
+        return false;
     }
 
     // A guest register that lives in the state is a memory operand there, where the instruction has such a form and names no other.
@@ -120,6 +143,8 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         var guest = Number(original.GetOpRegister(place));
+        // A copy is at hand, or will be asked for.
+        if (HeldIn(guest) != 0 || IsUsedNext(guest)) return false;
         instruction.SetOpKind(place, OpKind.Memory);
         Redirect(ref instruction, Register.RSP, Register.None, Place(guest));
         if (!_e.TryEncode(instruction)) return false;

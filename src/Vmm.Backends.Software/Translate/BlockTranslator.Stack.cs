@@ -71,11 +71,13 @@ internal sealed unsafe partial class BlockTranslator
         else
         {
             // An address of 32 bits is cut as a result of 32 bits is.
-            var b = Resident(Number(instruction.MemoryBase), R14);
             var i = Resident(Number(instruction.MemoryIndex), R15);
+            var b = Resident(Number(instruction.MemoryBase), i == R14 ? R15 : R14);
             _e.Lea(to, b, i, instruction.MemoryIndexScale, (int)instruction.MemoryDisplacement64, wide && IsWide(instruction));
         }
 
-        if (host < 0) _e.Store(Place(guest), Linear);
+        if (host >= 0) return;
+        _e.Store(Place(guest), Linear);
+        _e.Hold(Linear, guest);
     }
 }

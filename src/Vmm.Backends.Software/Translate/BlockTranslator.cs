@@ -125,6 +125,7 @@ internal sealed unsafe partial class BlockTranslator
         if (code.IsEmpty || !TryDecode(translation.Block, translation.Rip, code, 0)) return 0;
         _vectors = _kinds.AsSpan(0, translation.Block->Count).Contains(RelocatableKind.Vector);
         var start = _e.At;
+        _e.Forget();
         EmitBody(index);
         EmitMisses();
         return start;
@@ -244,6 +245,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitStart(ref bool vectors, ref bool x87)
     {
         _index = 0;
+        if (_part == 0) _e.Forget();
         if (_part == 0 && IsHot)
         {
             EmitEntry(!_counted && Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors));
@@ -307,6 +309,7 @@ internal sealed unsafe partial class BlockTranslator
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
         _e.Call(stub);
         _e.AddendLost = true;
+        _e.Forget();
         _e.Bind(live);
     }
 
@@ -314,6 +317,15 @@ internal sealed unsafe partial class BlockTranslator
     private bool TryEmit(ref Instruction instruction, ref Op op)
     {
         if (op.Handler == ControlOps.Undefined) return EmitInterpret();
+        var keeps = _kinds[_first + _index] is RelocatableKind.Nothing or RelocatableKind.Integer || instruction.Mnemonic == Mnemonic.Lea || instruction.FlowControl == FlowControl.ConditionalBranch;
+        if (!keeps) _e.Forget();
+        var open = TryEmitKept(ref instruction, ref op);
+        if (!keeps) _e.Forget();
+        return open;
+    }
+
+    private bool TryEmitKept(ref Instruction instruction, ref Op op)
+    {
         var start = _e.At;
         var (misses, windowMisses) = (_misses.Count, _windowMisses.Count);
         switch (_kinds[_first + _index])
@@ -343,6 +355,7 @@ internal sealed unsafe partial class BlockTranslator
 
         // What was begun is overwritten.
         _e.At = start;
+        _e.Forget();
         _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
         _windowMisses.RemoveRange(windowMisses, _windowMisses.Count - windowMisses);
@@ -363,6 +376,7 @@ internal sealed unsafe partial class BlockTranslator
         var single = _sites.AddSingle(_t.Block, _index, op);
         _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t, Index = _index, Single = single }));
         _e.Call(_vectors ? _stubs.VectorOperation : _stubs.Operation);
+        _e.Forget();
         _barrier++;
         return true;
     }

@@ -27,6 +27,21 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Set when <see cref="RegisterMap.Addend"/> was written: what it held is lost.</summary>
     public bool AddendLost { get; set; }
 
+    /// <summary>Which guest register, of those that live in the state, RCX and R14 are copies of; -1 for none.</summary>
+    public int HeldInRcx { get; private set; } = -1;
+
+    public int HeldInLinear { get; private set; } = -1;
+
+    /// <summary>A register was written: it is a copy of a guest register now, or (-1) of none.</summary>
+    public void Hold(int register, int guest)
+    {
+        if (register == Rcx) HeldInRcx = guest;
+        else if (register == Linear) HeldInLinear = guest;
+    }
+
+    /// <summary>RCX and R14 may hold anything.</summary>
+    public void Forget() => HeldInRcx = HeldInLinear = -1;
+
     /// <summary>Goes on in the other region.</summary>
     public void Switch() => (At, Cold) = (Cold, At);
 
@@ -304,6 +319,7 @@ internal sealed unsafe class Emitter : CodeWriter
     private void Note(int written)
     {
         if (written == Addend) AddendLost = true;
+        Hold(written, -1);
     }
 
     private int Relative(byte opcode, int target)
