@@ -1,5 +1,5 @@
-using System.Runtime.InteropServices;
 using Vmm.Backends.Software.Translate;
+using Vmm.Core.Memory;
 
 namespace Vmm.Backends.Software.Cpu;
 
@@ -47,14 +47,11 @@ internal sealed unsafe class VcpuMemory : IDisposable
     private static readonly int s_writtenOffset = RunsOffset + Runs * sizeof(int);
     private static readonly int s_totalBytes = StackBytes + s_writtenOffset + Mmu.Tlb.WrittenBytes;
 
-    private byte* _start;
+    // Zeros straight from the operating system: little of it is touched at first, and an allocator would clear it all.
+    private readonly MemoryRegion _pages = MemoryRegion.Allocate("processor", 0, (ulong)((s_totalBytes + 4095) & ~4095));
 
-    public VcpuMemory()
-    {
-        // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to the whole.
-        _start = (byte*)NativeMemory.AllocZeroed((nuint)s_totalBytes + 4096);
-        Base = (byte*)(((nuint)_start + 4095) & ~(nuint)4095) + StackBytes;
-    }
+    // SAFETY: freed by Dispose; every part below lies inside, as the offsets add up to the whole.
+    public VcpuMemory() => Base = (byte*)_pages.HostAddress + StackBytes;
 
     /// <summary>What the base register of translated code holds.</summary>
     public byte* Base { get; private set; }
@@ -98,7 +95,7 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     public void Dispose()
     {
-        NativeMemory.Free(_start);
-        _start = Base = null;
+        _pages.Dispose();
+        Base = null;
     }
 }
