@@ -22,7 +22,7 @@ internal sealed unsafe partial class Vcpu
             var (window, linear) = ((int)S.Translator.Site, S.Translator.Linear);
             if (_windows.Moves(window))
             {
-                if (_windows.MovesTooOften(window) && _translator!.GiveUp(window) is { } plain) _translator.Heat(plain, Code(plain.Block));
+                if (_windows.MovesTooOften(window, linear) && _translator!.GiveUp(window) is { } plain) _translator.Heat(plain, Code(plain.Block));
                 return 0;
             }
 

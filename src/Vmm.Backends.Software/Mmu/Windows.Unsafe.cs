@@ -22,9 +22,10 @@ internal sealed unsafe class Windows
     // A window on fewer bytes is better moved by the code itself.
     private const ulong ShortRun = 64 << 10;
 
-    // So many moves are timed, and must not come more often than this.
-    private const int TimedMoves = 512;
-    private static readonly long s_leastMoveTime = TimedMoves * 40 * Stopwatch.Frequency / 1_000_000_000;
+    // One of so many moves is looked at, and after some looks what they took: a window that goes on to the next page is moved less often than one
+    // that goes to and fro for the same good.
+    private const int MovesALook = 64, Looks = 8;
+    private static readonly long s_leastNear = MovesALook * Looks * 40 * Stopwatch.Frequency / 1_000_000_000, s_leastFar = s_leastNear * 25;
 
     private readonly Window* _windows;
     private readonly ulong* _moved;
@@ -118,7 +119,7 @@ internal sealed unsafe class Windows
     public (int View, bool Write) this[int window] => (_holders[window].View, _holders[window].Write);
 
     /// <summary>Whether a window that moves by itself does so too often to be of use. It then no longer does.</summary>
-    public bool MovesTooOften(int window)
+    public bool MovesTooOften(int window, ulong linear)
     {
         ref var w = ref _windows[window];
         ref var holder = ref _holders[window];
@@ -128,9 +129,14 @@ internal sealed unsafe class Windows
             return false;
         }
 
+        w.Left = MovesALook;
+        // Near is what follows half a page, or goes before it.
+        if (w.Negated != _nowhere && linear - (w.Start - 2048) >= 3 * 2048) holder.Far++;
+        if (++holder.Looks < Looks) return false;
         var now = Stopwatch.GetTimestamp();
-        var often = now - holder.Since < s_leastMoveTime;
-        (holder.Since, w.Left, w.Moves) = (now, often ? int.MaxValue : TimedMoves, often ? 0 : 1);
+        var often = now - holder.Since < (holder.Far * 2 > Looks ? s_leastFar : s_leastNear);
+        (holder.Since, holder.Looks, holder.Far) = (now, 0, 0);
+        if (often) (w.Left, w.Moves) = (int.MaxValue, 0);
         return often;
     }
 
@@ -141,7 +147,7 @@ internal sealed unsafe class Windows
     public void Release(int window)
     {
         ref var w = ref _windows[window];
-        (w.Moves, w.Left, _holders[window].Since) = (1, TimedMoves, Stopwatch.GetTimestamp());
+        (w.Moves, w.Left, _holders[window].Since) = (1, MovesALook, Stopwatch.GetTimestamp());
     }
 
     /// <summary>Opens a window on a known run at an address. False if there is none.</summary>
@@ -396,7 +402,7 @@ internal sealed unsafe class Windows
         public long Since;
         public int Run, Home, Previous, Next;
         public ushort Span, Patience;
-        public byte View, Alignment;
+        public byte View, Alignment, Looks, Far;
         public bool Write, IsConstant, IsUnaligned;
     }
 }
