@@ -26,7 +26,7 @@ internal sealed unsafe class Tlb
     public const int JournalSize = 512;
 
     /// <summary>Sets of the table behind the arrays.</summary>
-    public const int LookasideSets = 1024;
+    public const int LookasideSets = 4096;
 
     private const int FetchSize = 256;
 
