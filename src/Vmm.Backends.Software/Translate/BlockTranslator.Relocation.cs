@@ -102,6 +102,7 @@ internal sealed unsafe partial class BlockTranslator
     // Whether the next instruction names a guest register.
     private bool IsUsedNext(int guest)
     {
+        // SAFETY: a translation's block lives as long as it does.
         if (_index + 1 >= _t.Block->Count || _kinds[_first + _index + 1] is not (RelocatableKind.Integer or RelocatableKind.Stack)) return false;
         ref var next = ref _instructions[_first + _index + 1];
         if (Number(next.MemoryBase) == guest || Number(next.MemoryIndex) == guest) return true;
