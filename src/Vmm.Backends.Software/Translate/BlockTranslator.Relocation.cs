@@ -150,6 +150,7 @@ internal sealed unsafe partial class BlockTranslator
         Redirect(ref instruction, Register.RSP, Register.None, Place(guest));
         if (!_e.TryEncode(instruction)) return false;
         // A result of 32 bits clears the upper half.
+        if ((writes & 1 << guest) != 0) _e.Renew(guest);
         if ((writes & 1 << guest) != 0 && original.GetOpRegister(place).GetSize() == 4) _e.StoreConstant32(Place(guest) + 4, 0);
         return true;
     }
@@ -254,5 +255,6 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (HostOf(guest) >= 0) _e.Move(HostOf(guest), from);
         else _e.Store(Place(guest), from);
+        _e.Renew(guest);
     }
 }

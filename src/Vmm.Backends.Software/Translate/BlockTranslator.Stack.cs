@@ -78,6 +78,7 @@ internal sealed unsafe partial class BlockTranslator
 
         if (host >= 0) return;
         _e.Store(Place(guest), Linear);
+        _e.Renew(guest);
         _e.Hold(Linear, guest);
     }
 }

@@ -39,6 +39,13 @@ internal sealed unsafe class Emitter : CodeWriter
         else if (register == Linear) HeldInLinear = guest;
     }
 
+    /// <summary>A guest register in the state was written: copies of what it was are none any more.</summary>
+    public void Renew(int guest)
+    {
+        if (HeldInRcx == guest) HeldInRcx = -1;
+        if (HeldInLinear == guest) HeldInLinear = -1;
+    }
+
     /// <summary>RCX and R14 may hold anything.</summary>
     public void Forget() => HeldInRcx = HeldInLinear = -1;
 

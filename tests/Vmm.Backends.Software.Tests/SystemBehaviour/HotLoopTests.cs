@@ -49,6 +49,45 @@ public sealed class HotLoopTests
         Assert.True(left > 0);
     }
 
+    // R10, R11, R14 and R15, which the translator keeps in memory and copies of in its own registers, written in turns.
+    [Fact]
+    public void RegistersInTheState_WrittenInTurns_AreNotTakenFromOldCopies()
+    {
+        static ulong[] Run<TEngine>() where TEngine : IEngine
+        {
+            using var guest = new SystemGuest<TEngine>(64, a =>
+            {
+                var loop = a.CreateLabel();
+                a.Label(ref loop);
+                a.xor(r8, r11);
+                a.lea(r11, __[r13 + rsi + 0x37F1B762]);
+                a.or(r10b, r11b);
+                a.mov(r14, rax);
+                a.sub(r14, r10);
+                a.mov(r15, r14);
+                a.lea(r14, __[r15 + r11 * 2 + 5]);
+                a.add(r15d, r14d);
+                a.xchg(r10, r15);
+                a.mov(r11w, r10w);
+                a.add(rsi, r11);
+                a.add(r13, r14);
+                a.imul(rax, r15);
+                a.dec(rcx);
+                a.jne(loop);
+            });
+            for (var i = 0; i < 16; i++)
+            {
+                if (i != 4) guest[i] = 0x9E37_79B9_7F4A_7C15 * (ulong)(i + 1);
+            }
+
+            guest[1] = 50;
+            guest.RunToEnd();
+            return [.. guest.State.Gpr];
+        }
+
+        Assert.Equal(Run<Interpreted>(), Run<Translated>());
+    }
+
     private static int FirstDifference(SystemGuest one, SystemGuest other, ulong page)
     {
         Span<byte> a = stackalloc byte[4096], b = stackalloc byte[4096];
