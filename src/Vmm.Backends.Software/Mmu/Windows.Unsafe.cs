@@ -168,9 +168,6 @@ internal sealed unsafe partial class Windows
         return false;
     }
 
-    /// <summary>A window can never be opened.</summary>
-    public void Refuse(int window) => _windows[window].Left = int.MaxValue;
-
     /// <summary>Adds a run, or lets one that it goes on from grow.</summary>
     public void Add(in WindowRun run)
     {
