@@ -144,13 +144,13 @@ internal sealed unsafe partial class Vcpu
 
     private static bool IsWatched(MemoryRegion region, ulong gpa) => (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0;
 
-    // The guest code of a block, and what is behind it in its page.
+    // The page of a block's guest code, or that code if it has two.
     private ReadOnlySpan<byte> Code(Block* block)
     {
         var region = Partition.Memory.Find(block->Physical);
         if (region is null) return default;
         // SAFETY: a block lies in one page of the region it was decoded from, unless it has a second one.
-        if (block->Second == 0) return new ReadOnlySpan<byte>((byte*)region.HostAddress + (block->Physical - region.Start), 4096 - (int)(block->Physical & 0xFFF));
+        if (block->Second == 0) return new ReadOnlySpan<byte>((byte*)region.HostAddress + ((block->Physical & ~0xFFFUL) - region.Start), 4096);
         var bytes = _bytes.AsSpan(0, block->Bytes);
         var have = Math.Min(4096 - (int)(block->Physical & 0xFFF), bytes.Length);
         FetchPhysical(block->Physical, bytes[..have]);

@@ -110,7 +110,7 @@ internal sealed unsafe partial class Vcpu
                 case ExitKind.Hot:
                     var plain = translator.Sites.TranslationOf(site);
                     s.Rip = plain.Rip;
-                    translator.Count(plain, Code(plain.Block));
+                    translator.Count(plain, Code(plain.Block), Stack());
                     break;
                 case ExitKind.Interpret:
                     _current = translator.Sites.TranslationOf(site).Block;
@@ -146,6 +146,15 @@ internal sealed unsafe partial class Vcpu
 
         translator.Targets.Fill(_view, s.Rip, translator.Address(translation), _fetchGlobal);
         return translation;
+    }
+
+    // What RSP points to, up to the end of the page, if the TLB has that.
+    private ReadOnlySpan<byte> Stack()
+    {
+        var rsp = S.Gpr[RegisterMap.Rsp];
+        ref var entry = ref _tlb.Writes(_view)[Tlb.Slot(rsp)];
+        // SAFETY: the entry says that the page is that of host memory.
+        return entry.Covers(rsp, 0) ? new ReadOnlySpan<byte>((byte*)rsp + entry.Addend, 4096 - (int)(rsp & 0xFFF)) : default;
     }
 
     // STAC, CLAC and what changes the privilege level in translated code only write to the state.

@@ -64,6 +64,7 @@ internal sealed partial class AccessPlan
         // Names take 27 bits of a key; they never run out within one plan.
         _values = 0;
         _derived.Clear();
+        _returns.Clear();
         for (var i = 0; i < _value.Length; i++) Renew(i);
     }
 }

@@ -101,6 +101,7 @@ internal sealed partial class AccessPlan
                 return;
             case RelocatableKind.X87 or RelocatableKind.FarBit or RelocatableKind.Wide:
                 _inAddend = -1;
+                DoubtReturns();
                 break;
             default:
                 // The interpreter may do anything meanwhile.
@@ -143,14 +144,15 @@ internal sealed partial class AccessPlan
             var alignment = Relocatable.Alignment(instruction);
             // A LOCK that is not aligned is dear to the host, and across pages it takes another.
             if (_hot && _entered && Relocatable.IsLocked(instruction)) alignment = instruction.MemorySize.GetSize();
+            var write = _information.GetInfo(instruction).GetOpAccess(i) is not (OpAccess.Read or OpAccess.CondRead);
             if ((alignment != 1 && !(_hot && _entered)) || !TryPlace(instruction, out var key, out var offset))
             {
                 _inAddend = -1;
+                if (write) DoubtReturns();
                 return;
             }
 
-            var access = _information.GetInfo(instruction).GetOpAccess(i);
-            Join(index * 2, key, offset, instruction.MemorySize.GetSize(), access is not (OpAccess.Read or OpAccess.CondRead), alignment);
+            Join(index * 2, key, offset, instruction.MemorySize.GetSize(), write, alignment);
             return;
         }
     }
@@ -192,9 +194,12 @@ internal sealed partial class AccessPlan
         {
             case Code.Call_rel32_64:
                 Push(index * 2);
+                NoteCall(instruction.NextIP);
                 return;
             case Code.Retnq or Code.Retnq_imm16:
                 Join(index * 2, _value[Rsp], _offset[Rsp], 8, false);
+                _accesses[index * 2].IsCertain = NoteReturn();
+                _offset[Rsp] += 8 + (instruction.Code == Code.Retnq ? 0UL : instruction.Immediate16);
                 return;
             case Code.Jmp_rm64:
                 AddOperand(index, instruction);
@@ -216,6 +221,7 @@ internal sealed partial class AccessPlan
     private void Join(int at, long key, ulong offset, int size, bool write, int alignment = 1)
     {
         HasAccesses = true;
+        if (write) NoteWrite(key, offset, size);
         for (var g = _count - 1; g >= _open; g--)
         {
             ref var group = ref _groups[g];
@@ -331,6 +337,9 @@ internal sealed partial class AccessPlan
 
         /// <summary>It is the first of its group.</summary>
         public bool Leads;
+
+        /// <summary>It reads what a call has pushed, which nothing but other processors and devices can have overwritten.</summary>
+        public bool IsCertain;
     }
 
     /// <summary>Accesses that are checked together.</summary>

@@ -18,7 +18,7 @@ internal sealed unsafe partial class BlockTranslator
                 EmitStack(-8, true);
                 EmitStoreFoundConstant(_next);
                 _e.Lea(s_stack, s_stack, -1, 1, -8);
-                EmitLink(instruction.NearBranchTarget);
+                EmitNext(instruction.NearBranchTarget);
                 return false;
             case Code.Jmp_rm64:
                 EmitTarget(instruction);
@@ -41,11 +41,7 @@ internal sealed unsafe partial class BlockTranslator
                 _e.JumpPlace(StateLayout.Scratch0);
                 return false;
             case Code.Retnq or Code.Retnq_imm16:
-                EmitStack(0, false);
-                EmitLoadFound(Linear);
-                EmitFindTarget();
-                _e.Lea(s_stack, s_stack, -1, 1, 8 + (instruction.Code == Code.Retnq ? 0 : instruction.Immediate16));
-                _e.JumpTo(R15);
+                EmitReturn(8 + (instruction.Code == Code.Retnq ? 0 : instruction.Immediate16));
                 return false;
         }
 
@@ -57,6 +53,53 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         return EmitInterpret();
+    }
+
+    // Where the block follows that the return leads to, or led to once, it is compared with that.
+    private void EmitReturn(int bytes)
+    {
+        var follows = _part + 1 < _parts;
+        var group = _plan.Of(_first + _index, 0).Group;
+        if (follows && _single && _plan.Of(_first + _index, 0).IsCertain && _plan[group].AtEntry && _checked[group] == _barrier)
+        {
+            // What the call pushed is still there.
+            _e.Lea(s_stack, s_stack, -1, 1, bytes);
+            return;
+        }
+
+        EmitStack(0, false);
+        EmitLoadFound(Linear);
+        if (follows)
+        {
+            EmitDistance(_translations[_part + 1].Rip);
+            var hit = _e.IfZero();
+            var miss = _e.Jump();
+            _e.Bind(hit);
+            _e.Lea(s_stack, s_stack, -1, 1, bytes);
+            _e.Switch();
+            _e.Land(miss);
+        }
+
+        var lost = _e.AddendLost;
+        EmitFindTarget();
+        _e.Lea(s_stack, s_stack, -1, 1, bytes);
+        _e.JumpTo(R15);
+        if (!follows) return;
+        _e.Switch();
+        _e.AddendLost = lost;
+    }
+
+    // What the address in R14 is beyond a constant, into RCX.
+    private void EmitDistance(ulong from)
+    {
+        if ((ulong)(int)(0 - from) == 0 - from)
+        {
+            _e.Lea(Rcx, Linear, -1, 1, (int)(0 - from));
+            return;
+        }
+
+        _e.Constant(Rcx, 0 - from);
+        _e.Lea(Rcx, Rcx, Linear, 1, 0);
     }
 
     private void EmitConditional(in Instruction instruction)

@@ -7,7 +7,8 @@ namespace Vmm.Backends.Software.Translate;
 /// <summary>Which blocks are translated as one.</summary>
 internal sealed unsafe partial class BlockTranslator
 {
-    // The block that is done next, in the same page and warm: behind a branch that is not taken, or, in hot code, where it leads. Null if there is none.
+    // The block that is done next, in the same page and warm: behind a branch that is not taken, or, in hot code, where it leads, calls and returns
+    // included. Hot code looks for events where it is entered, so it may lead anywhere. Null if there is none.
     private Block* Follow(int index, Block* block, BlockCache blocks, out ulong target)
     {
         ref var last = ref _instructions[index];
@@ -19,6 +20,13 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         if (!LeavesOpen(block)) return null;
+        if (last.Code is Code.Call_rel32_64 or Code.Retnq or Code.Retnq_imm16)
+        {
+            if (!IsHot || block->Second != 0) return null;
+            target = last.Code == Code.Call_rel32_64 ? last.NearBranchTarget : _plan.Return ?? Hint(_plan.ReturnPlace);
+            return At(target, 0);
+        }
+
         if (last.FlowControl == FlowControl.Next) return block->Count == BlockBuilder.MaximumCount && _kinds[index] is not (RelocatableKind.No or RelocatableKind.System) ? At(target, target) : null;
         if (last.ConditionCode == ConditionCode.None) return null;
         // A hot loop is translated several rounds at a time.
@@ -31,12 +39,25 @@ internal sealed unsafe partial class BlockTranslator
         Block* At(ulong rip, ulong least)
         {
             if (IsHot && rip == _translations[0].Rip && _translations[0].Block->Second == 0) return _translations[0].Block;
-            if (_parts >= MaximumStraightParts && !(IsHot && IsPart(rip))) return null;
+            if (_parts >= (least == 0 ? MaximumParts : MaximumStraightParts) && !(IsHot && IsPart(rip))) return null;
             // Backward jumps look for events.
             if (rip < least || (rip ^ _translations[0].Rip) >> 12 != 0) return null;
             var found = blocks.Find((block->Physical & ~0xFFFUL) | (rip & 0xFFF), block->Mode);
             return found != null && found->Heat > Warm && found->Second == 0 ? blocks.Keep(found) : null;
         }
+    }
+
+    // The stack of the guest as it was when the block to be translated was about to run.
+    private readonly byte[] _stack = new byte[512];
+    private int _stackBytes;
+
+    // Where a return has led once, which may be where it leads again: zero if that is not known. What was on the stack when the block became hot is
+    // kept, as it may be translated again when it is not running.
+    private ulong Hint(long? place)
+    {
+        if (place is not { } at) return 0;
+        if (at >= 0 && at <= _stackBytes - sizeof(ulong)) (_plain!.Hints ??= [])[at] = BitConverter.ToUInt64(_stack, (int)at);
+        return _plain!.Hints?.GetValueOrDefault(at) ?? 0;
     }
 
     private bool IsPart(ulong rip)

@@ -75,21 +75,24 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="block">The block, decoded for 64-bit mode.</param>
     /// <param name="rip">Its linear address.</param>
     /// <param name="view">The TLB set of its privilege.</param>
-    /// <param name="code">Its bytes and what is behind them in their page.</param>
+    /// <param name="code">Its page, or its bytes if it has a second one.</param>
     /// <param name="blocks">All blocks.</param>
     /// <param name="plain">The block's first translation, to translate it as hot; else null.</param>
+    /// <param name="stack">What RSP points to where the block is about to run; empty if that is not known.</param>
     /// <returns>The blocks' translations, of which only the first can be entered. Empty if the bytes are no longer those that were decoded.</returns>
-    public ReadOnlySpan<Translation> Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code, BlockCache blocks, Translation? plain = null)
+    public ReadOnlySpan<Translation> Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code, BlockCache blocks, Translation? plain = null, ReadOnlySpan<byte> stack = default)
     {
         Begin(block->Mode, plain);
+        _stackBytes = Math.Min(stack.Length, _stack.Length);
+        stack[.._stackBytes].CopyTo(_stack);
         _grouped = true;
         _plan.Begin(IsHot, plain?.Unsteady);
-        var (start, first) = (rip, 0);
+        var first = 0;
         var (vectors, x87) = (false, false);
         for (_parts = 0; ;)
         {
             _translations[_parts++] = new Translation { Rip = rip, Block = block, View = view };
-            if (code.IsEmpty || !TryDecode(block, rip, code[(int)(rip - start)..], first)) return default;
+            if (code.IsEmpty || !TryDecode(block, rip, code, first)) return default;
             if (Wants(RelocatableKind.Vector, first, block->Count, ref vectors) | Wants(RelocatableKind.X87, first, block->Count, ref x87)) _plan.LoseAddend();
             for (var i = first; i < first + block->Count; i++) _plan.Add(i, _instructions[i], _kinds[i]);
             _plan.ChecksAtEntry = false;
@@ -156,7 +159,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private bool TryDecode(Block* block, ulong rip, ReadOnlySpan<byte> code, int first)
     {
-        _source.Set(code[..block->Bytes]);
+        _source.Set(code.Slice(block->Second == 0 ? (int)(rip & 0xFFF) : 0, block->Bytes));
         _decoder.IP = rip;
         for (var i = 0; i < block->Count; i++)
         {

@@ -32,6 +32,9 @@ internal sealed unsafe class Translation
     /// <summary>Accesses, by their place in the <see cref="AccessPlan"/>, for which windows are of no use.</summary>
     public HashSet<int>? Unsteady { get; set; }
 
+    /// <summary>Where returns in it have led once, by their places on the stack, in bytes from RSP.</summary>
+    public Dictionary<long, ulong>? Hints { get; set; }
+
     /// <summary>When its runs began to be counted, by the stopwatch.</summary>
     public long Since { get; set; }
 

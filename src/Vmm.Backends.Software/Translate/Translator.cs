@@ -121,13 +121,16 @@ internal sealed unsafe class Translator : IDisposable
     }
 
     /// <summary>A block has run often: it is translated again if that did not take long.</summary>
-    public void Count(Translation plain, ReadOnlySpan<byte> code)
+    /// <param name="plain">The block's first translation.</param>
+    /// <param name="code">Its page.</param>
+    /// <param name="stack">What RSP points to.</param>
+    public void Count(Translation plain, ReadOnlySpan<byte> code, ReadOnlySpan<byte> stack)
     {
         var now = Stopwatch.GetTimestamp();
         // Whoever asks for blocks to be translated early, as tests do, wants to see it.
         if (Threshold < DefaultThreshold || now - plain.Since < _hotTicks)
         {
-            Heat(plain, code);
+            Heat(plain, code, stack);
             return;
         }
 
@@ -136,10 +139,10 @@ internal sealed unsafe class Translator : IDisposable
     }
 
     /// <summary>Translates a block again, as hot, unless its bytes changed meanwhile or there is no room.</summary>
-    public void Heat(Translation plain, ReadOnlySpan<byte> code)
+    public void Heat(Translation plain, ReadOnlySpan<byte> code, ReadOnlySpan<byte> stack = default)
     {
         _state.RunsLeft[plain.Number % VcpuMemory.Runs] = int.MaxValue;
-        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain)) is not { } hot) return;
+        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain, stack)) is not { } hot) return;
         if (plain.Hot is { } before) Replace(before, hot);
         Replace(plain, hot);
         Targets.Drop(plain.View, plain.Rip);
