@@ -16,7 +16,7 @@ internal sealed unsafe partial class BlockTranslator
         if (last.Code is Code.Jmp_rel8_64 or Code.Jmp_rel32_64)
         {
             target = last.NearBranchTarget;
-            return At(target, last.NextIP);
+            return At(target, IsHot ? 0 : last.NextIP);
         }
 
         if (!LeavesOpen(block)) return null;
@@ -34,7 +34,7 @@ internal sealed unsafe partial class BlockTranslator
         var next = back ? null : At(target, target);
         if (next != null || !IsHot || last.Op0Kind != OpKind.NearBranch64 || last.Mnemonic is Mnemonic.Loope or Mnemonic.Loopne) return next;
         target = last.NearBranchTarget;
-        return At(target, last.NextIP);
+        return At(target, 0);
 
         Block* At(ulong rip, ulong least)
         {

@@ -28,3 +28,11 @@ public sealed class Warmed : IEngine
 
     public static int TranslateAfter => 8;
 }
+
+/// <summary>By the translator, which does a block when it has run a few times, and does those again, with what follows, that run often.</summary>
+public sealed class Heated : IEngine
+{
+    public static CpuEngine Engine => CpuEngine.Translate;
+
+    public static int TranslateAfter => 5;
+}
