@@ -10,7 +10,7 @@ using Vmm.Core.X86;
 namespace Vmm.Backends.Software;
 
 /// <summary>The software CPU's side of one machine: its processors, and what they share.</summary>
-internal sealed class SoftwarePartition : IPartition
+internal sealed partial class SoftwarePartition : IPartition
 {
     private readonly ImmutableArray<Vcpu> _vcpus;
     private bool _disposed;
@@ -24,7 +24,7 @@ internal sealed class SoftwarePartition : IPartition
         (Bus, Clock, Model, Kicked) = (options.Bus, options.Clock, options.CpuModel, options.Kicked);
         _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
         Vcpus = [.. _vcpus];
-        Memory.CodeWritten += InvalidateCodeFromHost;
+        Memory.CodeWritten += HostWroteCode;
         Memory.RegionAdded += RegionsChanged;
         Memory.RegionRemoved += RegionsChanged;
     }
@@ -106,7 +106,7 @@ internal sealed class SoftwarePartition : IPartition
             else region.ClearFlags(page, PageFlags.Clean);
         }
 
-        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(0, dropWrites: true);
+        foreach (var vcpu in _vcpus) vcpu.RequestDropOfWrites();
     }
 
     /// <inheritdoc/>
@@ -122,31 +122,7 @@ internal sealed class SoftwarePartition : IPartition
         }
 
         if (!any) return;
-        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(0, dropWrites: true);
-    }
-
-    /// <summary>A processor is about to decode code from a page: from now on writes to it are seen.</summary>
-    public void WatchCode(Vcpu by, MemoryRegion region, ulong gpa)
-    {
-        region.SetFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
-        var host = region.HostAddress + (nint)(gpa - region.Start);
-        by.DropWrites(host);
-        foreach (var other in _vcpus)
-        {
-            if (other != by) other.WaitForInvalidation(by, host);
-        }
-    }
-
-    /// <summary>A page with decoded code is being written: every processor drops that code, the writer at once.</summary>
-    public void InvalidateCode(Vcpu by, MemoryRegion region, ulong gpa)
-    {
-        foreach (var other in _vcpus)
-        {
-            if (other != by) other.RequestInvalidation(gpa, dropWrites: false);
-        }
-
-        region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
-        by.DropCode(gpa);
+        foreach (var vcpu in _vcpus) vcpu.RequestDropOfWrites();
     }
 
     /// <inheritdoc/>
@@ -154,16 +130,11 @@ internal sealed class SoftwarePartition : IPartition
     {
         if (_disposed) return;
         _disposed = true;
-        Memory.CodeWritten -= InvalidateCodeFromHost;
+        Memory.CodeWritten -= HostWroteCode;
         Memory.RegionAdded -= RegionsChanged;
         Memory.RegionRemoved -= RegionsChanged;
         foreach (var vcpu in _vcpus) vcpu.Dispose();
-    }
-
-    private void InvalidateCodeFromHost(ulong gpa)
-    {
-        if (Memory.Find(gpa) is { } region) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
-        foreach (var vcpu in _vcpus) vcpu.RequestInvalidation(gpa, dropWrites: false);
+        _code.Dispose();
     }
 
     private void RegionsChanged(MemoryRegion region)

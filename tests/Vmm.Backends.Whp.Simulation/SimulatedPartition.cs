@@ -136,10 +136,9 @@ internal sealed class SimulatedPartition : IIntercepts, IDisposable
         _self.Free();
     }
 
-    private void OnHostWrite(ulong gpa)
+    private void OnHostWrite(ulong gpa, uint length)
     {
         if (_memory.Find(gpa) is not { } region) return;
-        var page = (gpa - region.Start) / MemoryRegion.PageSize;
-        if ((region.GetFlags(page) & PageFlags.Code) != 0) region.Written(page * MemoryRegion.PageSize, 1);
+        if ((region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) region.Written(gpa - region.Start, length);
     }
 }

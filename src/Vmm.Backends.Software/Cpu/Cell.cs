@@ -5,4 +5,7 @@ internal struct Cell
 {
     public nint Host;
     public ulong Linear;
+
+    /// <summary>The page has decoded code; <see cref="Linear"/> is the guest-physical address.</summary>
+    public bool Marked;
 }

@@ -65,12 +65,24 @@ internal sealed unsafe partial class Vcpu
         var region = Partition.Memory.Find(gpa);
         if (region is not null)
         {
-            // Mark first, read afterwards: a write from now on drops what is decoded.
-            Watch(region, gpa);
             // SAFETY: left does not pass the end of the page, which is inside the region.
-            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (gpa - region.Start), left);
-            var ops = _builder.Build(code, s.Mode, false);
-            if (ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops);
+            var code = new ReadOnlySpan<byte>((byte*)region.HostAddress + (gpa - region.Start), Math.Min(left, _code.Length));
+            var copy = _code.AsSpan(0, code.Length);
+            code.CopyTo(copy);
+            var ops = _builder.Build(copy, s.Mode, false);
+            if (ops.Length != 0)
+            {
+                Partition.MarkCode(this, region, gpa, _builder.Covered);
+                if (!code[.._builder.Covered].SequenceEqual(copy[.._builder.Covered]))
+                {
+                    // Somebody writes to them at this moment. With all marked that may follow, what is written behind this copy drops the block.
+                    Partition.MarkCode(this, region, gpa, code.Length);
+                    code.CopyTo(copy);
+                    ops = _builder.Build(copy, s.Mode, false);
+                }
+            }
+
+            if (ops.Length != 0) return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)_builder.Covered), s.Mode, _builder.Count, _builder.Bytes, ops);
         }
 
         return DecodeAcross(rip, linear, gpa, left, view);
@@ -94,11 +106,12 @@ internal sealed unsafe partial class Vcpu
             if (!TryFetchNext(linear, view, out var second)) return null;
             var more = (int)Math.Min((ulong)(15 - have), s.CodeLimit - rip - (uint)have + 1);
             if (more <= 0 || more > 15 - have) more = 15 - have;
-            var kept = (linear + (uint)have & 0xFFF) == 0 && second != 0 && _blocks.Find(gpa, s.Mode) == null && TryWatch(gpa, second);
-            if (kept) FetchPhysical(gpa, _bytes.AsSpan(0, have));
             FetchPhysical(second, _bytes.AsSpan(have, more));
             ops = _builder.Build(_bytes.AsSpan(0, have + more), s.Mode, true);
-            if (kept && ops.Length != 0) return _blocks.Add(gpa, s.Mode, _builder.Count, _builder.Bytes, ops, second);
+            if (ops.Length != 0 && (linear + (uint)have & 0xFFF) == 0 && second != 0 && _blocks.Find(gpa, s.Mode) == null && TryMark(gpa, have, second, more))
+            {
+                return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)have), s.Mode, _builder.Count, _builder.Bytes, ops, second);
+            }
         }
 
         if (ops.Length == 0)
@@ -129,20 +142,17 @@ internal sealed unsafe partial class Vcpu
         return true;
     }
 
-    // Mark first, read afterwards: a write from now on drops what is decoded. The first page may have lost its mark while others were waited for.
-    private bool TryWatch(ulong gpa, ulong second)
+    // Marks the bytes of an instruction in two pages. False if they are not as they were read before.
+    private bool TryMark(ulong gpa, int have, ulong second, int more)
     {
         if (Partition.Memory.Find(gpa) is not { } region || Partition.Memory.Find(second) is not { } other) return false;
-        Watch(other, second);
-        return IsWatched(region, gpa);
+        Partition.MarkCode(this, region, gpa, have);
+        Partition.MarkCode(this, other, second, more);
+        var bytes = _bytes.AsSpan(16, 16)[..(have + more)];
+        FetchPhysical(gpa, bytes[..have]);
+        FetchPhysical(second, bytes[have..]);
+        return bytes.SequenceEqual(_bytes.AsSpan(0, have + more));
     }
-
-    private void Watch(MemoryRegion region, ulong gpa)
-    {
-        if (!IsWatched(region, gpa)) Partition.WatchCode(this, region, gpa & ~0xFFFUL);
-    }
-
-    private static bool IsWatched(MemoryRegion region, ulong gpa) => (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0;
 
     // The page of a block's guest code, or that code if it has two.
     private ReadOnlySpan<byte> Code(Block* block)

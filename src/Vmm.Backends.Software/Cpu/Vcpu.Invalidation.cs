@@ -8,7 +8,8 @@ namespace Vmm.Backends.Software.Cpu;
 internal sealed partial class Vcpu
 {
     private readonly Lock _requests = new();
-    private readonly List<ulong> _dropCode = [];
+    private readonly List<(ulong Gpa, ulong Granules)> _dropCode = [];
+    private readonly List<ulong> _givenUp = [];
     private bool _dropWrites;
     private bool _flushAll;
     private int _served;
@@ -17,13 +18,31 @@ internal sealed partial class Vcpu
     /// <summary>Whether a thread is inside <see cref="Run"/> and may be writing through its TLB.</summary>
     private volatile bool _inside;
 
-    /// <summary>Asks for decoded code of a page to be dropped, and write permissions too.</summary>
-    public void RequestInvalidation(ulong gpa, bool dropWrites)
+    /// <summary>Asks for what was decoded of some granules of a page to be dropped.</summary>
+    public void RequestDrop(ulong gpa, ulong granules)
     {
         lock (_requests)
         {
-            if (dropWrites) _dropWrites = true;
-            else _dropCode.Add(gpa);
+            _dropCode.Add((gpa, granules));
+            _asked++;
+        }
+
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Asks, on the processor's own thread, for all code of a page to be dropped at the end of the block.</summary>
+    public void RequestGivingUp(ulong gpa)
+    {
+        _givenUp.Add(gpa);
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Asks for write permissions to be dropped.</summary>
+    public void RequestDropOfWrites()
+    {
+        lock (_requests)
+        {
+            _dropWrites = true;
             _asked++;
         }
 
@@ -76,9 +95,19 @@ internal sealed partial class Vcpu
 
             if (_dropWrites) _tlb.FlushWrites(0);
             _dropWrites = false;
-            foreach (var gpa in _dropCode) DropCode(gpa);
+            foreach (var (gpa, granules) in _dropCode) DropCode(gpa, granules);
             _dropCode.Clear();
             Volatile.Write(ref _served, _asked);
         }
+
+        if (_givenUp.Count == 0) return;
+        if (waiting)
+        {
+            Signal(EventInvalidate);
+            return;
+        }
+
+        foreach (var gpa in _givenUp) Partition.GiveUp(this, gpa);
+        _givenUp.Clear();
     }
 }

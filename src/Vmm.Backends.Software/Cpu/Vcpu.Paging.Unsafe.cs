@@ -198,7 +198,7 @@ internal sealed unsafe partial class Vcpu
             if (flags != PageFlags.None)
             {
                 region.ClearFlags(page, PageFlags.Clean);
-                if ((flags & PageFlags.Code) != 0) Partition.InvalidateCode(this, region, gpa & ~0xFFFUL);
+                if ((flags & PageFlags.Code) != 0) Partition.CodeWritten(this, region, gpa, (uint)sizeof(T));
             }
         }
 

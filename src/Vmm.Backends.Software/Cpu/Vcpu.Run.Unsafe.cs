@@ -16,6 +16,7 @@ internal sealed unsafe partial class Vcpu
     private readonly BlockCache _blocks;
     private readonly BlockBuilder _builder;
     private readonly byte[] _bytes = new byte[32];
+    private readonly byte[] _code = new byte[BlockBuilder.MostBytes];
     private Block* _current;
     private long _budgetGiven;
     private ulong _retired;

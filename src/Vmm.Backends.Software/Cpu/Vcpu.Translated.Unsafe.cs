@@ -184,7 +184,7 @@ internal sealed unsafe partial class Vcpu
             var access = site.Write ? Access.Write : Access.Read;
             _current = translation.Block;
             var view = translation.View;
-            var served = _served;
+            var (served, dropped) = (_served, _translator.Dropped);
             if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
                 if (site.Alone && s.FaultVector == Vector.PF)
@@ -200,9 +200,11 @@ internal sealed unsafe partial class Vcpu
                 return ExitKind.Interpret;
             }
 
-            // A write into code drops that code: the interpreter does it together with the write.
-            if (site.Write && Partition.Memory.Find(gpa) is { } region && (region.GetFlags((gpa - region.Start) / MemoryRegion.PageSize) & PageFlags.Code) != 0) return ExitKind.Interpret;
-            if (HostPage(gpa, linear, access, view, global) == null || translation.Dropped) return ExitKind.Interpret;
+            var page = HostPage(gpa, linear, access, view, global);
+            // The walk may have written to code, to which what called this is perhaps about to go.
+            if (page == null || dropped != _translator.Dropped) return ExitKind.Interpret;
+            // A write beside code is done by translated code, once it knows the page; one into code by the interpreter.
+            if (_marked is { } marked && !(Partition.Single && _tlb.TryMark(view, linear, (nint)page, global, Partition.CodePage(marked, gpa)))) return ExitKind.Interpret;
             // What was checked before counts no more if another processor took write permissions meanwhile.
             return served == _served ? 0 : ExitKind.Interpret;
         }

@@ -35,7 +35,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _tlb = new Tlb(_memory, _spaces, _windows);
         _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         _builder = new BlockBuilder(model);
-        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported);
+        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported, partition.TranslateAfter < Translator.DefaultThreshold);
         MayTranslate = partition.Engine != CpuEngine.Interpret && Translator.IsSupported;
         _counts = !MayTranslate || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
@@ -70,17 +70,8 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     /// <summary>The cached PDPTEs of PAE paging.</summary>
     public ulong[] Pdptes { get; } = new ulong[4];
 
-    /// <summary>Drops decoded code of a physical page. On this processor's thread, or while it does not run.</summary>
-    public void DropCode(ulong gpa)
-    {
-        if (_translator is { } translator)
-        {
-            for (var block = _blocks.FirstInPage(gpa); block != null; block = block->PageNext) translator.Drop(block);
-            for (var block = _blocks.FirstAcross(gpa); block != null; block = block->AcrossNext) translator.Drop(block);
-        }
-
-        _blocks.DropPage(gpa);
-    }
+    /// <summary>Drops what was decoded of some granules of a physical page. On this processor's thread, or while it does not run.</summary>
+    public void DropCode(ulong gpa, ulong granules) => _blocks.Drop(gpa, granules, _translator);
 
     /// <summary>Makes writes to a host page take the slow path again; zero for all pages.</summary>
     public void DropWrites(nint hostPage) => _tlb.FlushWrites(hostPage);

@@ -45,7 +45,11 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     private const int StackBytes = 256 << 10;
     private static readonly int s_writtenOffset = RunsOffset + Runs * sizeof(int);
-    private static readonly int s_totalBytes = StackBytes + s_writtenOffset + Mmu.Tlb.WrittenBytes;
+
+    /// <summary>Bytes from the base register to the pages with code that translated code writes to.</summary>
+    public static readonly int MarksOffset = s_writtenOffset + Mmu.Tlb.WrittenBytes;
+
+    private static readonly int s_totalBytes = StackBytes + MarksOffset + Mmu.Tlb.Marks * 16;
 
     // Zeros straight from the operating system: little of it is touched at first, and an allocator would clear it all.
     private readonly MemoryRegion _pages = MemoryRegion.Allocate("processor", 0, (ulong)((s_totalBytes + 4095) & ~4095));
@@ -74,6 +78,9 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     /// <summary>What the TLB notes about pages that are written.</summary>
     public byte* WrittenPages => Base + s_writtenOffset;
+
+    /// <summary>The pages with code that translated code writes to.</summary>
+    public byte* Marks => Base + MarksOffset;
 
     /// <summary>The counts of runs left.</summary>
     public int* RunsLeft => (int*)(Base + RunsOffset);

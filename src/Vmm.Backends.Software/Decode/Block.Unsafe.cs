@@ -9,6 +9,9 @@ internal unsafe struct Block
     /// <summary>Guest-physical address of the first byte.</summary>
     public ulong Physical;
 
+    /// <summary>The granules of its page that it was decoded from; of a second page it is always the first.</summary>
+    public ulong Granules;
+
     /// <summary>The next block that starts in the same physical page.</summary>
     public Block* PageNext;
 

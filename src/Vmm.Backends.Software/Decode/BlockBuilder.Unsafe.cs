@@ -11,6 +11,9 @@ internal sealed unsafe class BlockBuilder
     /// <summary>The most instructions of a block.</summary>
     public const int MaximumCount = 48;
 
+    /// <summary>Bytes that are enough for so many, and for seeing that the last one does not reach beyond them.</summary>
+    public const int MostBytes = (MaximumCount + 1) * 15;
+
     private readonly Source _source = new();
     private readonly Decoder[] _decoders;
     private readonly FeatureGate _features;
@@ -30,6 +33,9 @@ internal sealed unsafe class BlockBuilder
     /// <summary>Guest bytes of the last block.</summary>
     public int Bytes { get; private set; }
 
+    /// <summary>Bytes that the last block depends on: those behind it too if they are no instruction.</summary>
+    public int Covered { get; private set; }
+
     /// <summary>
     /// Decodes from the start of a span. Zero instructions come back when the first one is cut off by the span's end.
     /// </summary>
@@ -40,7 +46,7 @@ internal sealed unsafe class BlockBuilder
     {
         var decoder = _decoders[mode & CpuMode.CodeMask];
         decoder.IP = 0;
-        Count = Bytes = 0;
+        Count = Bytes = Covered = 0;
         var limit = single || (mode & CpuMode.Step) != 0 ? 1 : MaximumCount;
         var open = true;
         var shadow = false;
@@ -63,6 +69,7 @@ internal sealed unsafe class BlockBuilder
                     op = new Op { Handler = ControlOps.Undefined, Offset = (ushort)Bytes, Length = 1 };
                     open = false;
                     Count++;
+                    Covered = Math.Min(code.Length, Bytes + 15);
                     break;
                 }
 
@@ -78,6 +85,7 @@ internal sealed unsafe class BlockBuilder
         }
 
         if (Count == 0) return default;
+        Covered = Math.Max(Covered, Bytes);
         _ops[Count] = new Op
         {
             Handler = (mode & CpuMode.Step) != 0 ? ControlOps.StepEnd : shadow ? ControlOps.ShadowEnd : ControlOps.BlockEnd,

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vmm.Backends.Software.Translate;
 
 namespace Vmm.Backends.Software.Decode;
 
@@ -20,11 +21,16 @@ internal sealed unsafe class BlockCache : IDisposable
     private const int MaximumChunks = 256;
     private const int RingChunks = 16;
 
+    // What was translated and then written to has to run for about as long as that took before it is translated again.
+    private const int RewrittenSize = 1024, RewrittenHeat = -512;
+
     private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly Dictionary<ulong, nint> _pages = [];
     private readonly Dictionary<ulong, nint> _across = [];
     private readonly List<nint> _chunks = [];
     private readonly nint[] _recent = new nint[RecentSize];
+    // Where blocks were dropped that had translations; null if that is to make no difference.
+    private readonly ulong[]? _rewritten;
     private readonly nint _stale;
     private readonly byte* _ring;
     // Where the blocks of each chunk of the ring end.
@@ -40,8 +46,10 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <param name="stale">The handler that leaves a stale block.</param>
     /// <param name="cleared">Called before all blocks go.</param>
     /// <param name="translates">There is a translator: it calls <see cref="Keep"/>.</param>
-    public BlockCache(nint stale, Action cleared, bool translates)
+    /// <param name="eager">Code that is written to is translated again as soon as other code.</param>
+    public BlockCache(nint stale, Action cleared, bool translates, bool eager)
     {
+        if (translates && !eager) _rewritten = new ulong[RewrittenSize];
         (_stale, _cleared) = (stale, cleared);
         if (translates) _ring = (byte*)NativeMemory.AlignedAlloc(RingChunks * ChunkSize, 64);
         _jumps = (JumpEntry*)NativeMemory.AlignedAlloc(JumpSize * (nuint)sizeof(JumpEntry), 64);
@@ -78,7 +86,7 @@ internal sealed unsafe class BlockCache : IDisposable
     public Block* FirstAcross(ulong gpa) => _across.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
 
     /// <summary>Adds a block. Others may be dropped first, so no block may be in use.</summary>
-    public Block* Add(ulong gpa, uint mode, int count, int bytes, ReadOnlySpan<Op> ops, ulong second = 0)
+    public Block* Add(ulong gpa, ulong granules, uint mode, int count, int bytes, ReadOnlySpan<Op> ops, ulong second = 0)
     {
         if (_full) Clear();
         var size = SizeOf(ops.Length);
@@ -90,7 +98,8 @@ internal sealed unsafe class BlockCache : IDisposable
         }
 
         _pages.TryGetValue(gpa >> 12, out var next);
-        *block = new Block { Physical = gpa, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
+        *block = new Block { Physical = gpa, Granules = granules, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
+        if (_rewritten is not null && Rewritten(gpa) == gpa) block->Heat = RewrittenHeat;
         // SAFETY: there is room for the block, and so for its ops behind the header.
         ops.CopyTo(new Span<Op>(block + 1, ops.Length));
         if (second != 0) _across[second >> 12] = (nint)block;
@@ -113,12 +122,32 @@ internal sealed unsafe class BlockCache : IDisposable
         return kept;
     }
 
-    /// <summary>Makes all blocks with bytes in a physical page stale.</summary>
-    public void DropPage(ulong gpa)
+    /// <summary>Makes the blocks stale that were decoded from some granules of a physical page, and drops their translations.</summary>
+    public void Drop(ulong gpa, ulong granules, Translator? translator)
     {
-        for (var block = FirstInPage(gpa); block != null; block = block->PageNext) Drop(block);
-        for (var block = FirstAcross(gpa); block != null; block = block->AcrossNext) Drop(block);
-        _pages.Remove(gpa >> 12);
+        Block* before = null;
+        for (Block* block = FirstInPage(gpa), next; block != null; block = next)
+        {
+            next = block->PageNext;
+            if ((block->Granules & granules) == 0)
+            {
+                before = block;
+                continue;
+            }
+
+            if (before != null) before->PageNext = next;
+            else SetFirst(_pages, gpa, next);
+            if (block->Second != 0) RemoveAcross(block);
+            Drop(block, translator);
+        }
+
+        if ((granules & 1) == 0) return;
+        for (var block = FirstAcross(gpa); block != null; block = block->AcrossNext)
+        {
+            Relink(block, block->PageNext);
+            Drop(block, translator);
+        }
+
         _across.Remove(gpa >> 12);
     }
 
@@ -161,13 +190,37 @@ internal sealed unsafe class BlockCache : IDisposable
         _jumps = null;
     }
 
-    // A block of two pages is dropped with either, and another may be in its place when the other page goes.
-    private void Drop(Block* block)
+    private void Drop(Block* block, Translator? translator)
     {
+        if (block->Translation != 0)
+        {
+            if (_rewritten is not null) Rewritten(block->Physical) = block->Physical;
+            translator?.Drop(block);
+        }
+
         var key = Key(block->Physical, block->Mode);
-        if (_blocks.TryGetValue(key, out var kept) && kept == (nint)block) _blocks.Remove(key);
+        if (_blocks.TryGetValue(key, out var found) && found == (nint)block) _blocks.Remove(key);
         if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
         foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
+    }
+
+    private void RemoveAcross(Block* block)
+    {
+        var other = FirstAcross(block->Second);
+        if (other == block)
+        {
+            SetFirst(_across, block->Second, block->AcrossNext);
+            return;
+        }
+
+        while (other->AcrossNext != block) other = other->AcrossNext;
+        other->AcrossNext = block->AcrossNext;
+    }
+
+    private static void SetFirst(Dictionary<ulong, nint> pages, ulong gpa, Block* first)
+    {
+        if (first != null) pages[gpa >> 12] = (nint)first;
+        else pages.Remove(gpa >> 12);
     }
 
     private static int SizeOf(int ops) => (sizeof(Block) + ops * sizeof(Op) + 15) & ~15;
@@ -225,16 +278,18 @@ internal sealed unsafe class BlockCache : IDisposable
     // Puts another block, or what comes after it, in a block's place in the list of its page.
     private void Relink(Block* block, Block* other)
     {
-        ref var first = ref CollectionsMarshal.GetValueRefOrNullRef(_pages, block->Physical >> 12);
-        if (first != (nint)block)
+        var first = FirstInPage(block->Physical);
+        if (first == block)
         {
-            var before = (Block*)first;
-            while (before->PageNext != block) before = before->PageNext;
-            before->PageNext = other;
+            SetFirst(_pages, block->Physical, other);
+            return;
         }
-        else if (other != null) first = (nint)other;
-        else _pages.Remove(block->Physical >> 12);
+
+        while (first->PageNext != block) first = first->PageNext;
+        first->PageNext = other;
     }
+
+    private ref ulong Rewritten(ulong gpa) => ref _rewritten![(gpa ^ gpa >> 10) & (RewrittenSize - 1)];
 
     private ref nint Recent(ulong gpa) => ref _recent[(gpa ^ gpa >> 13) & (RecentSize - 1)];
 

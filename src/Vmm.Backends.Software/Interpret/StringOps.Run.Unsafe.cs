@@ -16,7 +16,8 @@ internal static unsafe partial class StringOps
     private static bool TryRun<T>(Vcpu cpu, ref Op op, byte register, int segment, Access access, out T* host, ref int count) where T : unmanaged
     {
         host = null;
-        if (!TryAddress(cpu, ref op, register, segment, sizeof(T), access, out var linear) || !cpu.TryRun(linear, access, out var run, out var length)) return false;
+        var wanted = access == Access.Write && !Backward(cpu) ? Math.Min(count, 4096) * sizeof(T) : 0;
+        if (!TryAddress(cpu, ref op, register, segment, sizeof(T), access, out var linear) || !cpu.TryRun(linear, access, out var run, out var length, wanted)) return false;
         host = (T*)run;
         var offset = cpu.Reg<ulong>(register) & op.Imm;
         if (run == null || length < sizeof(T))
@@ -76,6 +77,8 @@ internal static unsafe partial class StringOps
                 Buffer.MemoryCopy(from, to, bytes, bytes);
             }
 
+            cpu.EndRun((uint)bytes);
+
             Advance(cpu, ref op, Rsi, step * count);
             Advance(cpu, ref op, Rdi, step * count);
             return count;
@@ -93,6 +96,7 @@ internal static unsafe partial class StringOps
             Volatile.WriteBarrier();
             // SAFETY: TryRun gave host memory for count elements, upwards or downwards.
             new Span<T>(step < 0 ? to - (count - 1) : to, count).Fill(cpu.Reg<T>(Rax));
+            cpu.EndRun((uint)(count * sizeof(T)));
             Advance(cpu, ref op, Rdi, step * count);
             return count;
         }

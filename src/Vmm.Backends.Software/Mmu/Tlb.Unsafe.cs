@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
 
 namespace Vmm.Backends.Software.Mmu;
 
@@ -27,6 +28,12 @@ internal sealed unsafe class Tlb
 
     /// <summary>Sets of the table behind the arrays.</summary>
     public const int LookasideSets = 4096;
+
+    /// <summary>Pages with decoded code that translated code writes to by itself, at a time.</summary>
+    public const int Marks = 256;
+
+    /// <summary>In the addend of a page behind the arrays: it has decoded code, and comes into no array.</summary>
+    public const int MarkedBit = 1;
 
     private const int FetchSize = 256;
 
@@ -88,8 +95,27 @@ internal sealed unsafe class Tlb
     /// <summary>Whether a translation that is not in its place was found behind it, and put there.</summary>
     public bool TryRefill(int set, bool write, ulong linear)
     {
-        if (!_behind.TryFind(Key(set, write, linear), Tag(linear), out var addend)) return false;
+        if (!_behind.TryFind(Key(set, write, linear), Tag(linear), out var addend) || (addend & MarkedBit) != 0) return false;
         Enter(set, write, linear, addend, (long)linear < 0);
+        return true;
+    }
+
+    /// <summary>Lets translated code write beside the code in a page. False if it knows the page already, or there is no place for it.</summary>
+    /// <param name="set">The set.</param>
+    /// <param name="linear">The address.</param>
+    /// <param name="host">Where that is.</param>
+    /// <param name="global">Whether the translation is global.</param>
+    /// <param name="page">What is decoded of the page; it outlives this.</param>
+    public bool TryMark(int set, ulong linear, nint host, bool global, CodePage* page)
+    {
+        if (global != (long)linear < 0) return false;
+        var (key, addend) = (Key(set, true, linear), ((ulong)host - linear) | MarkedBit);
+        // SAFETY: the memory has room for as many.
+        ref var mark = ref ((MarkedPage*)_all.Marks)[(host >> 12) & (Marks - 1)];
+        var hostPage = host & ~(nint)0xFFF;
+        if (mark.Host == hostPage && _behind.TryFind(key, Tag(linear), out var known) && known == addend) return false;
+        mark = new MarkedPage { Host = hostPage, Page = page };
+        _behind.Fill(key, Tag(linear), addend);
         return true;
     }
 
@@ -284,6 +310,12 @@ internal sealed unsafe class Tlb
     }
 
     private static int WrittenSlot(nint hostPage) => (int)(hostPage >> 12) & (WrittenSize - 1);
+
+    private struct MarkedPage
+    {
+        public nint Host;
+        public CodePage* Page;
+    }
 
     private struct WrittenEntry
     {

@@ -275,7 +275,7 @@ internal sealed unsafe partial class BlockTranslator
         EmitFill(miss);
     }
 
-    // C# fills the TLB, or has the interpreter go on.
+    // C# fills the TLB, or has the interpreter go on. What writes beside code in its page goes on without the TLB, and comes back with zero in RCX.
     private void EmitFill(in Miss miss)
     {
         var access = _vectors ? _stubs.VectorAccess : _stubs.Access;
@@ -295,7 +295,19 @@ internal sealed unsafe partial class BlockTranslator
 
         _e.Constant(Rcx, (uint)miss.Site);
         _e.Call(_stubs.Behind.Access(miss.Translation.View, miss.Write, _vectors));
+        if (!miss.Write)
+        {
+            _e.Jump(miss.Retry);
+            return;
+        }
+
+        var beside = _e.IfZero();
         _e.Jump(miss.Retry);
+        _e.Bind(beside);
+        _e.Jump(miss.Operand + 4);
+        // For the stub.
+        ref var site = ref _sites[miss.Site];
+        _e.Int((miss.Span > 0 ? miss.Span : site.Size) - 1 | site.Alignment << 16);
     }
 
     /// <summary>Loads the 8 bytes that a check has found.</summary>

@@ -339,7 +339,7 @@ internal sealed unsafe partial class BlockTranslator
         EmitIndex(register, miss.Site, miss.Site.Alignment == 0 ? miss.Span - 1 : 0);
         EmitPageTest(miss.Site);
         var hit = _e.IfZero();
-        EmitFill(new Miss(0, miss.Number, retry, register, 0, miss.Span > miss.Site.Size ? miss.Span : 0, miss.Site.Write, miss.Translation, miss.Index));
+        EmitFill(new Miss(miss.Back - 4, miss.Number, retry, register, 0, miss.Span > miss.Site.Size ? miss.Span : 0, miss.Site.Write, miss.Translation, miss.Index));
         _e.Bind(hit);
         if (miss.StackSpan > 0 && !miss.Site.Write)
         {

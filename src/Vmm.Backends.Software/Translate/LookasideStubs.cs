@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -8,7 +9,8 @@ namespace Vmm.Backends.Software.Translate;
 /// <summary>
 /// Called where translated code did not find an address in the TLB or in the cache of targets: looks behind it (<see cref="Lookaside"/>),
 /// puts what it finds there into its place, and returns to try again. If nothing is found, or it was in its place already, C# is called.
-/// All are called with a site in ECX and the address in R14.
+/// All are called with a site in ECX and the address in R14. A write to a page with decoded code that meets none of it is let
+/// through each time by itself, as long as there is one processor: then RCX is zero, and R15 is what the TLB would have had.
 /// </summary>
 internal sealed class LookasideStubs : AssembledStubs
 {
@@ -38,7 +40,7 @@ internal sealed class LookasideStubs : AssembledStubs
     private int EmitAccess(int view, bool write, int otherwise)
     {
         var a = new Assembler(64);
-        var (slow, done) = (a.CreateLabel(), a.CreateLabel());
+        var (slow, done, marked) = (a.CreateLabel(), a.CreateLabel(), a.CreateLabel());
         var (tags, kind) = (StateLayout.TlbTags(view, write), view * 2 + (write ? 1 : 0));
         Begin(a);
         a.mov(rdx, r14);
@@ -55,6 +57,12 @@ internal sealed class LookasideStubs : AssembledStubs
         a.test(r14, r14);
         a.cmovns(eax, __dword_ptr[rsp + StateLayout.SpaceTag + Pushed]);
         Find(a, VcpuMemory.TlbLookasideOffset, Tlb.LookasideSets, slow);
+        if (write)
+        {
+            a.test(r15d, Tlb.MarkedBit);
+            a.jne(marked);
+        }
+
         a.mov(__qword_ptr[rsp + rcx * 8 + tags + Tlb.Size * 8 + Pushed], r15);
         a.mov(rdx, r14);
         a.and(rdx, -4096);
@@ -65,13 +73,67 @@ internal sealed class LookasideStubs : AssembledStubs
         a.lea(edx, __[rcx * 8 + tags]);
         Note(a, StateLayout.TlbJournaled, VcpuMemory.TlbJournalOffset, Tlb.JournalSize);
         a.Label(ref done);
+        if (write) a.mov(ecx, 1);
         End(a);
         a.ret();
+        if (write)
+        {
+            a.Label(ref marked);
+            PassBeside(a, slow);
+            End(a);
+            a.ret();
+        }
+
         a.Label(ref slow);
         End(a);
         a.mov(ecx, __dword_ptr[rsp + StateLayout.Site + Called]);
         a.jmp((ulong)otherwise);
         return Assemble(a);
+    }
+
+    // A write to a marked page. Behind the call are two jumps, of 12 bytes, and then how many bytes lie behind the first, and how it must be aligned.
+    private static void PassBeside(Assembler a, Label slow)
+    {
+        a.mov(rcx, __qword_ptr[rsp + Pushed - Called]);
+        a.mov(ecx, __dword_ptr[rcx + 12]);
+        a.mov(edx, ecx);
+        a.shr(edx, 16);
+        a.test(edx, r14d);
+        a.jne(slow);
+        a.movzx(ecx, cx);
+        a.mov(eax, r14d);
+        a.and(eax, 0xFFF);
+        a.add(ecx, eax);
+        a.cmp(ecx, 0xFFF);
+        a.ja(slow);
+        // How many granules.
+        a.shr(ecx, CodeMap.GranuleShift);
+        a.shr(eax, CodeMap.GranuleShift);
+        a.sub(ecx, eax);
+        a.inc(ecx);
+        a.xor(r15, Tlb.MarkedBit);
+        a.mov(__qword_ptr[rsp + StateLayout.Return + Pushed], r15);
+        a.mov(rdx, r14);
+        a.and(rdx, -4096);
+        a.add(rdx, r15);
+        a.mov(eax, edx);
+        a.shr(eax, 12);
+        a.and(eax, Tlb.Marks - 1);
+        a.shl(eax, 4);
+        a.cmp(rdx, __qword_ptr[rsp + rax + VcpuMemory.MarksOffset + Pushed]);
+        a.jne(slow);
+        a.mov(rax, __qword_ptr[rsp + rax + VcpuMemory.MarksOffset + 8 + Pushed]);
+        a.mov(rdx, __qword_ptr[rax]);
+        a.test(rdx, rdx);
+        a.je(slow);
+        a.rorx(r15, r14, CodeMap.GranuleShift);
+        a.shrx(rdx, rdx, r15);
+        a.bzhi(rdx, rdx, rcx);
+        a.jne(slow);
+        a.dec(__dword_ptr[rax + 8]);
+        a.js(slow);
+        a.mov(r15, __qword_ptr[rsp + StateLayout.Return + Pushed]);
+        a.xor(ecx, ecx);
     }
 
     private int EmitTarget(int view, int otherwise)

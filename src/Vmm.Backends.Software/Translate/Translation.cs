@@ -5,6 +5,8 @@ namespace Vmm.Backends.Software.Translate;
 /// <summary>One block of guest code as machine code, for one linear address and one privilege view.</summary>
 internal sealed unsafe class Translation
 {
+    public Translation() => Kin = this;
+
     /// <summary>Linear address (and RIP: only 64-bit code is translated) of the first byte.</summary>
     public required ulong Rip { get; init; }
 
@@ -40,6 +42,9 @@ internal sealed unsafe class Translation
 
     /// <summary>The next translation of the same block; zero for none.</summary>
     public int Next { get; set; }
+
+    /// <summary>The next of those that are dropped together with it, which in the end is itself: blocks translated as one, and hot and first translation.</summary>
+    public Translation Kin { get; set; }
 
     /// <summary>The first site whose branch is linked to this one; -1 for none.</summary>
     public int Incoming { get; set; } = -1;

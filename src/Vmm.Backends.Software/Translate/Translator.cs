@@ -80,6 +80,9 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Blocks translated so far, dropped ones included.</summary>
     public long Translated { get; private set; }
 
+    /// <summary>Blocks whose translation was dropped since their code, or that of others translated with them, was written.</summary>
+    public long Dropped { get; private set; }
+
     /// <summary>How often everything was dropped; numbers of sites do not outlive that.</summary>
     public int Flushes { get; private set; }
 
@@ -117,7 +120,7 @@ internal sealed unsafe class Translator : IDisposable
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
         if (IsFull) FlushAll();
-        return Add(_translator.Translate(block, rip, view, code, _blocks));
+        return Add(_translator.Translate(block, rip, view, code, _blocks), null);
     }
 
     /// <summary>A block has run often: it is translated again if that did not take long.</summary>
@@ -142,7 +145,7 @@ internal sealed unsafe class Translator : IDisposable
     public void Heat(Translation plain, ReadOnlySpan<byte> code, ReadOnlySpan<byte> stack = default)
     {
         _state.RunsLeft[plain.Number % VcpuMemory.Runs] = int.MaxValue;
-        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain, stack)) is not { } hot) return;
+        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain, stack), plain) is not { } hot) return;
         if (plain.Hot is { } before) Replace(before, hot);
         Replace(plain, hot);
         Targets.Drop(plain.View, plain.Rip);
@@ -177,7 +180,8 @@ internal sealed unsafe class Translator : IDisposable
         }
     }
 
-    private Translation? Add(ReadOnlySpan<Translation> translations)
+    // What is made as one, and what takes its place, is dropped as one: all these are in a ring.
+    private Translation? Add(ReadOnlySpan<Translation> translations, Translation? plain)
     {
         _memory.Grow(_emitter.At);
         _memory.Grow(_emitter.Cold);
@@ -185,6 +189,8 @@ internal sealed unsafe class Translator : IDisposable
         {
             translation.Next = translation.Block->Translation;
             translation.Block->Translation = Sites.Number(translation);
+            plain ??= translation;
+            (translation.Kin, plain.Kin) = (plain.Kin, translation);
             Translated++;
         }
 
@@ -263,19 +269,45 @@ internal sealed unsafe class Translator : IDisposable
         UnlinkAcross();
     }
 
-    /// <summary>Drops a block's translations. Code that runs meanwhile runs on to its next exit.</summary>
+    /// <summary>Drops all translations that a block is part of. Code that runs meanwhile runs on to its next exit.</summary>
     public void Drop(Block* block)
     {
-        for (var number = block->Translation; number != 0;)
+        while (block->Translation != 0)
         {
-            var translation = Sites.Translation(number);
-            number = translation.Next;
-            translation.Dropped = true;
-            Targets.Drop(translation.View, translation.Rip);
-            for (var site = translation.Incoming; site >= 0; site = Sites[site].NextIncoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
+            var first = Sites.Translation(block->Translation);
+            var translation = first;
+            do
+            {
+                Drop(translation);
+                translation = translation.Kin;
+            }
+            while (translation != first);
+        }
+    }
+
+    private void Drop(Translation translation)
+    {
+        translation.Dropped = true;
+        Dropped++;
+        Remove(translation);
+        if (translation.Entry == 0) return;
+        Targets.Drop(translation.View, translation.Rip);
+        for (var site = translation.Incoming; site >= 0; site = Sites[site].NextIncoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
+    }
+
+    // From the list of its block.
+    private void Remove(Translation translation)
+    {
+        var block = translation.Block;
+        if (block->Translation == translation.Number)
+        {
+            block->Translation = translation.Next;
+            return;
         }
 
-        block->Translation = 0;
+        var before = Sites.Translation(block->Translation);
+        while (before.Next != translation.Number) before = Sites.Translation(before.Next);
+        before.Next = translation.Next;
     }
 
     /// <summary>Drops everything. No translated code may be running.</summary>

@@ -26,8 +26,8 @@ public sealed partial class GuestMemory
     /// <summary>Raised, under an internal lock, before a region's removal returns; its memory stays valid until the machine is disposed.</summary>
     public event Action<MemoryRegion>? RegionRemoved;
 
-    /// <summary>Raised with a guest-physical page address when the host (a device, a loader) writes a page that holds cached guest code.</summary>
-    public event Action<ulong>? CodeWritten;
+    /// <summary>Raised with a guest-physical address and a number of bytes, all of one page, when the host (a device, a loader) has written them in a page that holds cached guest code.</summary>
+    public event Action<ulong, uint>? CodeWritten;
 
     /// <summary>Puts a region into the address space.</summary>
     /// <param name="region">The region; its owner keeps it valid until it is removed or the machine is disposed.</param>
@@ -43,7 +43,7 @@ public sealed partial class GuestMemory
                 if (region.Name == other.Name) throw new ArgumentException($"There is a region called '{region.Name}' already; give each region a name of its own.", nameof(region));
             }
 
-            region.CodeWritten = page => CodeWritten?.Invoke(page);
+            region.CodeWritten = (gpa, length) => CodeWritten?.Invoke(gpa, length);
             var before = _regions;
             _regions = [.. _regions.Append(region).OrderBy(r => r.Start)];
             try

@@ -43,8 +43,8 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
     /// <summary>The address of an array of one <see cref="PageFlags"/> byte per page, for engines.</summary>
     public nint PageFlagsAddress => (nint)_flags;
 
-    /// <summary>Called with the guest-physical page address when the host writes a page marked <see cref="PageFlags.Code"/>.</summary>
-    internal Action<ulong>? CodeWritten { get; set; }
+    /// <summary>Called with a guest-physical address and a number of bytes, all of one page, that the host wrote in a page marked <see cref="PageFlags.Code"/>.</summary>
+    internal Action<ulong, uint>? CodeWritten { get; set; }
 
     /// <summary>Allocates zeroed, page-aligned native memory; the host commits pages as they are touched.</summary>
     /// <param name="name">A name unique within the machine.</param>
@@ -108,18 +108,22 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
     internal void Written(ulong offset, uint length)
     {
         if (length == 0) return;
+        // Whoever marks a page reads it afterwards: either it sees what was written, or its mark is seen here.
+        Interlocked.MemoryBarrier();
         var last = (offset + length - 1) / PageSize;
         for (var page = offset / PageSize; page <= last; page++)
         {
             // SAFETY: callers pass ranges they have checked.
-            if (Volatile.Read(ref _flags[page]) != 0) WrittenSlow(page);
+            if (Volatile.Read(ref _flags[page]) != 0) WrittenSlow(page, offset, offset + length);
         }
     }
 
-    private void WrittenSlow(ulong page)
+    private void WrittenSlow(ulong page, ulong from, ulong to)
     {
         var before = ClearFlags(page, PageFlags.Clean);
-        if ((before & PageFlags.Code) != 0) CodeWritten?.Invoke(Start + page * PageSize);
+        if ((before & PageFlags.Code) == 0) return;
+        from = Math.Max(from, page * PageSize);
+        CodeWritten?.Invoke(Start + from, (uint)(Math.Min(to, (page + 1) * PageSize) - from));
     }
 
     /// <summary>Reads a page's flags.</summary>

@@ -8,7 +8,7 @@ namespace Vmm.Backends.Software.Tests.Decode;
 public sealed unsafe class BlockCacheTests : IDisposable
 {
     private const nint Stale = 0x5A1E;
-    private readonly BlockCache _blocks = new(Stale, static () => { }, translates: true);
+    private readonly BlockCache _blocks = new(Stale, static () => { }, translates: true, eager: false);
     private readonly Op[] _ops = new Op[8];
 
     // SAFETY: blocks are looked at while they are in the cache.
@@ -46,7 +46,7 @@ public sealed unsafe class BlockCacheTests : IDisposable
         Assert.Equal([.. wanted.Select(i => i * 64).Order()], ListOf(0).Order());
 
         var survivor = _blocks.Find(5 * 64, CpuMode.Code64);
-        _blocks.DropPage(0);
+        _blocks.Drop(0, ulong.MaxValue, null);
         Assert.True(_blocks.Find(5 * 64, CpuMode.Code64) == null && _blocks.FirstInPage(0) == null);
         Assert.Equal(Stale, BlockCache.First(survivor).Handler);
     }
@@ -62,7 +62,7 @@ public sealed unsafe class BlockCacheTests : IDisposable
 
     public void Dispose() => _blocks.Dispose();
 
-    private void Add(ulong index, uint mode = CpuMode.Code64) => _blocks.Add(index * 64, mode, _ops.Length - 1, 64, _ops);
+    private void Add(ulong index, uint mode = CpuMode.Code64) => _blocks.Add(index * 64, CodeMap.Granules(index * 64, 64), mode, _ops.Length - 1, 64, _ops);
 
     private List<ulong> ListOf(ulong page)
     {

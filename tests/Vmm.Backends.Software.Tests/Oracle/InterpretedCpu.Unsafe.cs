@@ -198,8 +198,8 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         _lastPlace = rip - _code;
         _lastLength = bytes.Length;
         bytes.CopyTo(new Span<byte>(code + _lastPlace, 2 * Page - (int)_lastPlace));
-        _cpu.DropCode(CodeFrame);
-        _cpu.DropCode(CodeFrame + Page);
+        _cpu.DropCode(CodeFrame, ulong.MaxValue);
+        _cpu.DropCode(CodeFrame + Page, ulong.MaxValue);
     }
 
     // UD2 ends a run; nothing else in a sequence is at its address.

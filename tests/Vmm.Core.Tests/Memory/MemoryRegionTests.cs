@@ -93,22 +93,22 @@ public class MemoryRegionTests
     }
 
     [Fact]
-    public void Write_PageWithCode_TellsWatchersOncePerPage()
+    public void Write_PageWithCode_TellsWatchersWhatWasWrittenOfEachPage()
     {
         using var region = MemoryRegion.Allocate("ram", 0x10000, 0x4000);
         var memory = new GuestMemory();
         memory.Add(region);
-        var pages = new List<ulong>();
-        memory.CodeWritten += pages.Add;
+        var writes = new List<(ulong, uint)>();
+        memory.CodeWritten += (gpa, length) => writes.Add((gpa, length));
         region.SetFlags(1, PageFlags.Code);
         region.SetFlags(2, PageFlags.Code | PageFlags.Clean);
         region.Write(0xFFF, [1]);
-        Assert.Empty(pages);
-        region.Write(0x1FFF, [1, 2]);
-        Assert.Equal([0x11000UL, 0x12000UL], pages);
+        Assert.Empty(writes);
+        region.Write(0x1FFF, [1, 2, 3]);
+        Assert.Equal([(0x11FFFUL, 1), (0x12000UL, 2)], writes);
         Assert.Equal(PageFlags.Code, region.GetFlags(2));
-        Assert.True(memory.TryFill(0x11000, 0x3000, 9));
-        Assert.Equal(4, pages.Count);
+        Assert.True(memory.TryFill(0x11010, 0x2FF0, 9));
+        Assert.Equal([(0x11010UL, 0xFF0), (0x12000UL, 0x1000)], writes[2..]);
     }
 
     [Fact]

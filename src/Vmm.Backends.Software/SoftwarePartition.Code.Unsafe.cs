@@ -1,0 +1,111 @@
+using Vmm.Backends.Software.Cpu;
+using Vmm.Backends.Software.Decode;
+using Vmm.Core.Memory;
+
+namespace Vmm.Backends.Software;
+
+/// <summary>
+/// Writes to decoded code. While a page is marked, no processor has it for writing in its TLB: each write is seen, and asks here whether it
+/// met bytes that were decoded. Whoever decodes takes a copy of the bytes, marks them and then looks whether they are still the same; whoever writes
+/// does so before it looks at the marks. So one of the two sees the other.
+/// </summary>
+// SAFETY: what the map gives for a page of a region lives as long as this.
+internal sealed unsafe partial class SoftwarePartition
+{
+    // A write beside code costs some 20 to 200 ns, to drop a page's code and make it anew a hundred times that. A page that is code no more is
+    // given up after the fewest; one that comes back as code each time is left in peace for ever longer.
+    private const int LeastPatience = 256, MostPatience = 256 << 10;
+
+    private readonly CodeMap _code = new();
+    private readonly Lock _marks = new();
+    // Processors that have marked a page and wait for the others to write to it no more.
+    private int _marking;
+
+    /// <summary>Marks bytes of one page as decoded by a processor. Once this returns, writes to them are seen.</summary>
+    public void MarkCode(Vcpu by, MemoryRegion region, ulong gpa, int length)
+    {
+        var page = _code.Find(region, gpa);
+        var number = (gpa - region.Start) / MemoryRegion.PageSize;
+        bool first;
+        lock (_marks)
+        {
+            Interlocked.Or(ref page->Granules, CodeMap.Granules(gpa, (uint)length));
+            first = (region.SetFlags(number, PageFlags.Code) & PageFlags.Code) == 0;
+            if (first)
+            {
+                page->Left = page->Patience = Math.Max(page->Patience, LeastPatience);
+                _marking++;
+            }
+            else if (_marking == 0)
+            {
+                return;
+            }
+        }
+
+        var host = region.HostAddress + (nint)(number * MemoryRegion.PageSize);
+        by.DropWrites(host);
+        foreach (var other in _vcpus)
+        {
+            if (other != by) other.WaitForInvalidation(by, host);
+        }
+
+        if (!first) return;
+        lock (_marks) _marking--;
+    }
+
+    /// <summary>A processor, or another thread, has written bytes of one page that was marked: every processor drops what was decoded of them, the writer at once.</summary>
+    public void CodeWritten(Vcpu? by, MemoryRegion region, ulong gpa, uint length)
+    {
+        var page = _code.Find(region, gpa);
+        if (by is not null && !Single) Interlocked.MemoryBarrier();
+        var granules = Volatile.Read(ref page->Granules) & CodeMap.Granules(gpa, length);
+        if (granules != 0)
+        {
+            DropCode(by, region, gpa, granules);
+        }
+        else if (by is not null && --page->Left < 0)
+        {
+            // At the end of its block, whichever engine runs it: they count differently.
+            page->Left = LeastPatience;
+            by.RequestGivingUp(gpa);
+        }
+    }
+
+    /// <summary>A page was often written to beside its code, which is dropped: perhaps it is code no more. A processor's own thread.</summary>
+    public void GiveUp(Vcpu by, ulong gpa)
+    {
+        if (Memory.Find(gpa) is not { } region) return;
+        var page = _code.Find(region, gpa);
+        page->Patience = Math.Min(page->Patience * 2, MostPatience);
+        DropCode(by, region, gpa, ulong.MaxValue);
+    }
+
+    /// <summary>What is decoded of a page, for translated code.</summary>
+    public CodePage* CodePage(MemoryRegion region, ulong gpa) => _code.Find(region, gpa);
+
+    /// <summary>All processors drop what was decoded of some granules of a page, and the page may be written at once if that was all.</summary>
+    private void DropCode(Vcpu? by, MemoryRegion region, ulong gpa, ulong granules)
+    {
+        var page = _code.Find(region, gpa);
+        lock (_marks)
+        {
+            Interlocked.And(ref page->Granules, ~granules);
+            if (page->Granules == 0) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+        }
+
+        // Behind that: what is decoded from now on is marked again.
+        foreach (var vcpu in _vcpus)
+        {
+            if (vcpu != by) vcpu.RequestDrop(gpa, granules);
+        }
+
+        by?.DropCode(gpa, granules);
+    }
+
+    private void HostWroteCode(ulong gpa, uint length)
+    {
+        if (Memory.Find(gpa) is { } region) CodeWritten(null, region, gpa, length);
+        // The region was removed meanwhile.
+        else foreach (var vcpu in _vcpus) vcpu.RequestDrop(gpa, ulong.MaxValue);
+    }
+}
