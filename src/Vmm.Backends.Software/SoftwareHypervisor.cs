@@ -16,13 +16,16 @@ public sealed class SoftwareHypervisor : IHypervisor
     /// <summary>Runs of a block in the interpreter before it is translated; tests set VMM_TRANSLATE_AFTER to 0, so that all code is.</summary>
     internal int TranslateAfter { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("VMM_TRANSLATE_AFTER"), out var runs) ? runs : Translate.Translator.DefaultThreshold;
 
+    /// <summary>Bytes of either part of a region of translated code; tests set VMM_CODE_PART to few, so that code is dropped all the time.</summary>
+    internal int CodePart { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("VMM_CODE_PART"), out var bytes) ? bytes : Translate.CodeMemory.DefaultPart;
+
     /// <inheritdoc/>
     public HypervisorProbe Probe() => BitConverter.IsLittleEndian
         ? new("software", true, "The software CPU runs everywhere.", null, Capabilities)
         : new("software", false, "This host is big-endian; the software CPU shares memory with its guest in little-endian order.", null, HypervisorCapabilities.None);
 
     /// <inheritdoc/>
-    public IPartition CreatePartition(PartitionOptions options) => new SoftwarePartition(options, Engine, TranslateAfter);
+    public IPartition CreatePartition(PartitionOptions options) => new SoftwarePartition(options, Engine, TranslateAfter, CodePart);
 
     /// <summary>What an option comes down to on this host.</summary>
     internal static CpuEngine Resolve(CpuEngine engine)

@@ -18,9 +18,10 @@ internal sealed partial class SoftwarePartition : IPartition
     /// <param name="options">What the machine asks for.</param>
     /// <param name="engine">How instructions are run.</param>
     /// <param name="translateAfter">Runs of a block in the interpreter before it is translated.</param>
-    public SoftwarePartition(PartitionOptions options, CpuEngine engine = CpuEngine.Auto, int translateAfter = Translator.DefaultThreshold)
+    /// <param name="codePart">Bytes of either part of a region of translated code.</param>
+    public SoftwarePartition(PartitionOptions options, CpuEngine engine = CpuEngine.Auto, int translateAfter = Translator.DefaultThreshold, int codePart = CodeMemory.DefaultPart)
     {
-        (Engine, TranslateAfter, Single) = (SoftwareHypervisor.Resolve(engine), translateAfter, options.VcpuCount == 1);
+        (Engine, TranslateAfter, CodePart, Single) = (SoftwareHypervisor.Resolve(engine), translateAfter, codePart, options.VcpuCount == 1);
         (Bus, Clock, Model, Kicked) = (options.Bus, options.Clock, options.CpuModel, options.Kicked);
         _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
         Vcpus = [.. _vcpus];
@@ -34,6 +35,9 @@ internal sealed partial class SoftwarePartition : IPartition
 
     /// <summary>Runs of a block in the interpreter before it is translated.</summary>
     public int TranslateAfter { get; }
+
+    /// <summary>Bytes of either part of a region of translated code.</summary>
+    public int CodePart { get; }
 
     /// <summary>There is one processor only.</summary>
     public bool Single { get; }

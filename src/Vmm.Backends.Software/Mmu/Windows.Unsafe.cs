@@ -39,6 +39,8 @@ internal sealed unsafe partial class Windows
     // The first window that moved to a page with a hash, for global pages and for others; -1 for none.
     private readonly int[] _homes = new int[Homes * 2];
     private Holder[] _holders = new Holder[64];
+    // Those that no code uses any more.
+    private readonly Stack<int> _free = [];
     private int _used;
     private int _next;
 
@@ -98,20 +100,29 @@ internal sealed unsafe partial class Windows
     /// <param name="constant">Its address, if that is always the same.</param>
     public int Add(int view, bool write, int span, int alignment, ulong? constant)
     {
-        if (_used == Count) return -1;
-        if (_used == _holders.Length) Array.Resize(ref _holders, _used * 2);
-        _holders[_used] = new Holder { View = (byte)view, Write = write, Span = (ushort)span, Alignment = (byte)alignment, IsConstant = constant is not null, Run = -1, Home = -1, Patience = (ushort)_patience };
-        Close(_used);
-        ref var w = ref _windows[_used];
+        if (!_free.TryPop(out var number))
+        {
+            if (_used == Count) return -1;
+            if (_used == _holders.Length) Array.Resize(ref _holders, _used * 2);
+            number = _used++;
+        }
+
+        _holders[number] = new Holder { View = (byte)view, Write = write, Span = (ushort)span, Alignment = (byte)alignment, IsConstant = constant is not null, Run = -1, Home = -1, Patience = (ushort)_patience };
+        Close(number);
+        ref var w = ref _windows[number];
         (w.Left, w.Moves, w.Unlisted, w.Array, w.Constant) = (_patience, 0, 1, view * 2 + (write ? 1 : 0), constant ?? 0);
-        return _used++;
+        return number;
     }
+
+    /// <summary>No code uses a window any more. All must be closed.</summary>
+    public void Free(int window) => _free.Push(window);
 
     /// <summary>Begins, or forgets all windows; no code may use them any more.</summary>
     public void Clear()
     {
         CloseAll();
         _used = 0;
+        _free.Clear();
         AddStacks();
     }
 

@@ -15,8 +15,8 @@ internal sealed unsafe partial class BlockTranslator
     private readonly int[] _entryWindows = new int[MaximumInstructions * 2];
     private readonly List<WindowMiss> _windowMisses = [];
 
-    // By window: the first translation of the block that it is in, and the access it is for.
-    private readonly List<(Translation Plain, int Access)> _owners = [];
+    // By window: the first translation of the block that it is in, and the access it is for; the region of the code, or -1 if it is all code's.
+    private readonly List<(Translation Plain, int Access, int Region)> _owners = [];
 
     // The first translation of the block, while it is translated as hot; else null.
     private Translation? _plain;
@@ -67,14 +67,33 @@ internal sealed unsafe partial class BlockTranslator
     {
         var window = _windows.Add(_plain!.View, write, span, alignment, constant);
         if (window < 0) return window;
-        while (_owners.Count < window) _owners.Add((_plain, -1));
-        _owners.RemoveRange(window, _owners.Count - window);
-        _owners.Add((_plain, access));
+        while (_owners.Count <= window) _owners.Add((_plain, -1, -1));
+        _owners[window] = (_plain, access, _sites.Region);
         return window;
     }
 
     /// <summary>The block that a window is in, in its first translation, and the access it is for.</summary>
-    public (Translation Plain, int Access) OwnerOf(int window) => _owners[window];
+    public (Translation Plain, int Access) OwnerOf(int window) => (_owners[window].Plain, _owners[window].Access);
+
+    /// <summary>The code of a region goes, and its windows with it.</summary>
+    public void FreeWindows(int region)
+    {
+        _windows.CloseAll();
+        for (var window = 0; window < _owners.Count; window++)
+        {
+            var owner = _owners[window];
+            if (owner.Region != region) continue;
+            _owners[window] = owner with { Region = -1 };
+            _windows.Free(window);
+        }
+    }
+
+    /// <summary>All code goes, and all windows.</summary>
+    public void ForgetWindows()
+    {
+        _owners.Clear();
+        _windows.Clear();
+    }
 
     // All that must hold at the entry of a hot block is summed up in RCX, of which nothing may be left.
     private void EmitEntry(bool vectors)

@@ -4,34 +4,48 @@ namespace Vmm.Backends.Software.Translate;
 
 /// <summary>
 /// Memory for machine code, never writable and executable through the same mapping: it is written by one address and run by
-/// another. Code is known by its offset; all jumps are relative, so that both mappings hold the same bytes.
+/// another. Code is known by its offset; all jumps are relative, so that both mappings hold the same bytes. It is filled region by region,
+/// and when there is no other the oldest is emptied. A region has two parts: what runs often is in the lower half of the memory, what seldom
+/// runs in the upper.
 /// </summary>
 internal sealed unsafe class CodeMemory : IDisposable
 {
-    /// <summary>Bytes reserved; pages cost nothing until they are written.</summary>
-    public const int Size = 64 << 20;
+    /// <summary>How many regions there are.</summary>
+    public const int Regions = 8;
+
+    /// <summary>Bytes of either part of a region, of which only pages that are written cost anything.</summary>
+    public const int DefaultPart = 4 << 20;
 
     // Code of a kernel is spread so widely that the processor's TLB does not cover it in small pages. A large one is made when this much is in use.
     private const int WorthLargePage = LinuxMemory.LargePage / 8;
 
     private readonly nint _executable;
     private readonly nint _writable;
+    private readonly int _size;
     private ulong _large;
     private bool _disposed;
 
-    private CodeMemory(nint writable, nint executable) => (_writable, _executable) = (writable, executable);
+    private CodeMemory(nint writable, nint executable, int part, int size) => (_writable, _executable, PartBytes, _size) = (writable, executable, part, size);
+
+    /// <summary>Bytes of either part of a region.</summary>
+    public int PartBytes { get; }
 
     /// <summary>The bytes, for writing.</summary>
-    // SAFETY: mapped by TryCreate with Size bytes, unmapped by Dispose after the vCPU has ended.
+    // SAFETY: mapped by TryCreate with _size bytes, unmapped by Dispose after the vCPU has ended.
     public byte* Bytes => (byte*)_writable;
 
     /// <summary>Maps the memory. Null where the host allows no such thing.</summary>
-    public static CodeMemory? TryCreate()
+    /// <param name="part">Bytes of either part of a region.</param>
+    public static CodeMemory? TryCreate(int part = DefaultPart)
     {
-        if (OperatingSystem.IsLinux()) return LinuxMemory.TryMapTwice(Size, out var w, out var x) ? new CodeMemory(w, x) : null;
-        if (OperatingSystem.IsWindows()) return WindowsMemory.TryMapTwice(Size, out var w, out var x) ? new CodeMemory(w, x) : null;
+        var size = (2 * Regions * part + LinuxMemory.LargePage - 1) & -LinuxMemory.LargePage;
+        if (OperatingSystem.IsLinux()) return LinuxMemory.TryMapTwice((nuint)size, out var w, out var x) ? new CodeMemory(w, x, part, size) : null;
+        if (OperatingSystem.IsWindows()) return WindowsMemory.TryMapTwice((nuint)size, out var w, out var x) ? new CodeMemory(w, x, part, size) : null;
         return null;
     }
+
+    /// <summary>Where a region's part of either kind begins.</summary>
+    public int Start(int region, bool cold) => (cold ? Regions + region : region) * PartBytes;
 
     /// <summary>Where the code at an offset runs.</summary>
     public nint Address(int offset) => _executable + offset;
@@ -54,7 +68,7 @@ internal sealed unsafe class CodeMemory : IDisposable
     {
         if (_disposed) return;
         _disposed = true;
-        if (OperatingSystem.IsLinux()) LinuxMemory.Unmap(_writable, _executable, Size);
+        if (OperatingSystem.IsLinux()) LinuxMemory.Unmap(_writable, _executable, (nuint)_size);
         else if (OperatingSystem.IsWindows()) WindowsMemory.Unmap(_writable, _executable);
     }
 }

@@ -21,8 +21,8 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Offset of the next byte.</summary>
     public int At { get; set; }
 
-    /// <summary>Offset of the next byte of the other region: what seldom runs lies apart, so that hot code shares its cache lines with its like.</summary>
-    public int Cold { get; set; } = CodeMemory.Size / 2;
+    /// <summary>Offset of the next byte of the other part of the region: what seldom runs lies apart, so that hot code shares its cache lines with its like.</summary>
+    public int Cold { get; set; }
 
     /// <summary>Set when <see cref="RegisterMap.Addend"/> was written: what it held is lost.</summary>
     public bool AddendLost { get; set; }
@@ -49,7 +49,7 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>RCX and R14 may hold anything.</summary>
     public void Forget() => HeldInRcx = HeldInLinear = -1;
 
-    /// <summary>Goes on in the other region.</summary>
+    /// <summary>Goes on in the other part.</summary>
     public void Switch() => (At, Cold) = (Cold, At);
 
     /// <inheritdoc/>

@@ -49,6 +49,9 @@ internal sealed unsafe class Translation
     /// <summary>The first site whose branch is linked to this one; -1 for none.</summary>
     public int Incoming { get; set; } = -1;
 
-    /// <summary>Its guest code has changed.</summary>
+    /// <summary>A bit for each region that has code of it.</summary>
+    public int Regions { get; set; }
+
+    /// <summary>Its guest code has changed, or code of it was dropped.</summary>
     public bool Dropped { get; set; }
 }

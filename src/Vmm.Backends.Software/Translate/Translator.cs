@@ -8,7 +8,7 @@ using Vmm.Backends.Software.Mmu;
 namespace Vmm.Backends.Software.Translate;
 
 /// <summary>The translated code of one vCPU: what there is, how its parts are linked, and how it is dropped.</summary>
-internal sealed unsafe class Translator : IDisposable
+internal sealed unsafe partial class Translator : IDisposable
 {
     /// <summary>Runs of a block in the interpreter before it is translated: two thirds of a boot's blocks never get there.</summary>
     public const int DefaultThreshold = 16;
@@ -41,6 +41,7 @@ internal sealed unsafe class Translator : IDisposable
         _emitter = new Emitter(memory);
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;
+        _emitter.Cold = memory.Start(0, cold: true);
         Targets = new TargetCache(state, spaces);
         _hotRuns = Math.Max(threshold * HotFactor, 1);
         _hotTicks = (long)_hotRuns * HotTime * Stopwatch.Frequency / 1_000_000_000;
@@ -83,17 +84,14 @@ internal sealed unsafe class Translator : IDisposable
     /// <summary>Blocks whose translation was dropped since their code, or that of others translated with them, was written.</summary>
     public long Dropped { get; private set; }
 
-    /// <summary>How often everything was dropped; numbers of sites do not outlive that.</summary>
+    /// <summary>How often a region was dropped, or everything; numbers of sites do not outlive that.</summary>
     public int Flushes { get; private set; }
 
-    /// <summary>Bytes of code in use.</summary>
-    public int CodeBytes => _emitter.At + _emitter.Cold - CodeMemory.Size / 2;
-
     /// <summary>Makes the translator of a vCPU. Null where the host lacks what it needs.</summary>
-    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, Mmu.Windows windows, bool counted, bool single, int threshold)
+    public static Translator? TryCreate(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, Mmu.Windows windows, bool counted, bool single, int threshold, int part)
     {
         if (!IsSupported) return null;
-        return CodeMemory.TryCreate() is { } memory ? new Translator(owner, state, blocks, spaces, windows, memory, counted, single, threshold) : null;
+        return CodeMemory.TryCreate(part) is { } memory ? new Translator(owner, state, blocks, spaces, windows, memory, counted, single, threshold) : null;
     }
 
     /// <summary>Runs code until it comes back. The state is complete before and after, but for the flags: <see cref="TranslatorState.HostFlags"/>.</summary>
@@ -116,14 +114,14 @@ internal sealed unsafe class Translator : IDisposable
         return null;
     }
 
-    /// <summary>Translates a block. Null if its bytes changed meanwhile.</summary>
+    /// <summary>Translates a block. Null if its bytes changed meanwhile. No translated code may be running.</summary>
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
-        if (IsFull) FlushAll();
+        if (IsFull) NextRegion();
         return Add(_translator.Translate(block, rip, view, code, _blocks), null);
     }
 
-    /// <summary>A block has run often: it is translated again if that did not take long.</summary>
+    /// <summary>A block has run often: it is translated again if that did not take long. No translated code may be running.</summary>
     /// <param name="plain">The block's first translation.</param>
     /// <param name="code">Its page.</param>
     /// <param name="stack">What RSP points to.</param>
@@ -133,6 +131,7 @@ internal sealed unsafe class Translator : IDisposable
         // Whoever asks for blocks to be translated early, as tests do, wants to see it.
         if (Threshold < DefaultThreshold || now - plain.Since < _hotTicks)
         {
+            if (IsFull) NextRegion();
             Heat(plain, code, stack);
             return;
         }
@@ -189,6 +188,7 @@ internal sealed unsafe class Translator : IDisposable
         {
             translation.Next = translation.Block->Translation;
             translation.Block->Translation = Sites.Number(translation);
+            translation.Regions = 1 << Sites.Region;
             plain ??= translation;
             (translation.Kin, plain.Kin) = (plain.Kin, translation);
             Translated++;
@@ -206,13 +206,15 @@ internal sealed unsafe class Translator : IDisposable
         if (IsFull || translation.Dropped) return 0;
         var rest = _translator.TranslateRest(translation, site.Index, code);
         if (rest == 0) return 0;
+        translation.Regions |= 1 << Sites.Region;
         // The call becomes a jump.
         _memory.Bytes[site.Patch - 1] = 0xE9;
         _memory.Patch(site.Patch, rest);
         return _memory.Address(rest);
     }
 
-    private bool IsFull => _emitter.At + BlockTranslator.LargestBlock > CodeMemory.Size / 2 || _emitter.Cold + BlockTranslator.LargestBlock > CodeMemory.Size;
+    // Whether the region has no room for another block.
+    private bool IsFull => Math.Max(_emitter.At - _memory.Start(Sites.Region, cold: false), _emitter.Cold - _memory.Start(Sites.Region, cold: true)) + BlockTranslator.LargestBlock > _memory.PartBytes;
 
     /// <summary>Lets a branch lead straight to its target, if that is translated. Zero if not; else the target's code.</summary>
     public nint TryLink(int index)
@@ -226,14 +228,20 @@ internal sealed unsafe class Translator : IDisposable
         if (block == null || Find(block, site.Target, translation.View) is not { } target) return 0;
         if (block->Second != 0)
         {
-            if (IsFull) return 0;
-            _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target, site.Backward));
+            LeadByLookup(ref site, translation);
             return 0;
         }
 
         _memory.Patch(site.Patch, site.Backward ? target.Entry : target.Body);
         (site.NextIncoming, target.Incoming) = (target.Incoming, index);
         return Address(target);
+    }
+
+    private void LeadByLookup(ref SiteEntry site, Translation translation)
+    {
+        if (IsFull) return;
+        _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target, site.Backward));
+        translation.Regions |= 1 << Sites.Region;
     }
 
     /// <summary>Whether a branch, which could be linked, leads to another page.</summary>
@@ -247,7 +255,7 @@ internal sealed unsafe class Translator : IDisposable
         if (translation.Dropped) return;
         if (!global || target.Block->Second != 0)
         {
-            if (!IsFull) _memory.Patch(site.Patch, _translator.TranslateLookup(translation, site.Target, site.Backward));
+            LeadByLookup(ref site, translation);
             return;
         }
 
@@ -267,59 +275,6 @@ internal sealed unsafe class Translator : IDisposable
     {
         Targets.FlushAll();
         UnlinkAcross();
-    }
-
-    /// <summary>Drops all translations that a block is part of. Code that runs meanwhile runs on to its next exit.</summary>
-    public void Drop(Block* block)
-    {
-        while (block->Translation != 0)
-        {
-            var first = Sites.Translation(block->Translation);
-            var translation = first;
-            do
-            {
-                Drop(translation);
-                translation = translation.Kin;
-            }
-            while (translation != first);
-        }
-    }
-
-    private void Drop(Translation translation)
-    {
-        translation.Dropped = true;
-        Dropped++;
-        Remove(translation);
-        if (translation.Entry == 0) return;
-        Targets.Drop(translation.View, translation.Rip);
-        for (var site = translation.Incoming; site >= 0; site = Sites[site].NextIncoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
-    }
-
-    // From the list of its block.
-    private void Remove(Translation translation)
-    {
-        var block = translation.Block;
-        if (block->Translation == translation.Number)
-        {
-            block->Translation = translation.Next;
-            return;
-        }
-
-        var before = Sites.Translation(block->Translation);
-        while (before.Next != translation.Number) before = Sites.Translation(before.Next);
-        before.Next = translation.Next;
-    }
-
-    /// <summary>Drops everything. No translated code may be running.</summary>
-    public void FlushAll()
-    {
-        foreach (var translation in Sites.Translations) translation.Block->Translation = 0;
-        Targets.FlushAll();
-        _across.Clear();
-        Flushes++;
-        Sites.Clear();
-        _windows.Clear();
-        (_emitter.At, _emitter.Cold) = (_start, CodeMemory.Size / 2);
     }
 
     private void UnlinkAcross()

@@ -11,7 +11,7 @@ internal sealed class SystemGuest<TEngine> : SystemGuest where TEngine : IEngine
     }
 
     public SystemGuest(int bitness, Action<Assembler, Action<string>> body, int vcpus = 1, bool user = false, int nanosecondsPerInstruction = 0)
-        : base(TEngine.Engine, TEngine.TranslateAfter, bitness, body, vcpus, user, nanosecondsPerInstruction)
+        : base(TEngine.Engine, TEngine.TranslateAfter, TEngine.CodePart, bitness, body, vcpus, user, nanosecondsPerInstruction)
     {
     }
 }

@@ -1,6 +1,12 @@
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 // Every class of tests by each engine.
+public sealed class CrampedSelfModifyingTests : SelfModifyingTests<Cramped>;
+
+public sealed class CrampedKernelCodeTests : KernelCodeTests<Cramped>;
+
+public sealed class CrampedLoopTests : LoopTests<CrampedWarmed>;
+
 public sealed class InterpretedAddressSpaceTests : AddressSpaceTests<Interpreted>;
 
 public sealed class InterpretedCodeWritingTests : CodeWritingTests<Interpreted>;

@@ -1,3 +1,5 @@
+using Vmm.Backends.Software.Translate;
+
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 
 /// <summary>How the guests of a class of tests are run.</summary>
@@ -7,6 +9,9 @@ public interface IEngine
 
     /// <summary>Runs of a block in the interpreter before the translator does it.</summary>
     static virtual int TranslateAfter => 0;
+
+    /// <summary>Bytes of either part of a region of translated code.</summary>
+    static virtual int CodePart => CodeMemory.DefaultPart;
 }
 
 /// <summary>By the interpreter.</summary>
@@ -35,4 +40,22 @@ public sealed class Heated : IEngine
     public static CpuEngine Engine => CpuEngine.Translate;
 
     public static int TranslateAfter => 5;
+}
+
+/// <summary>By the translator, whose memory for code is so small that regions are dropped all the time.</summary>
+public sealed class Cramped : IEngine
+{
+    public static CpuEngine Engine => CpuEngine.Translate;
+
+    public static int CodePart => BlockTranslator.LargestBlock + (20 << 10);
+}
+
+/// <summary>The same, and blocks have to run a few times before.</summary>
+public sealed class CrampedWarmed : IEngine
+{
+    public static CpuEngine Engine => CpuEngine.Translate;
+
+    public static int TranslateAfter => 4;
+
+    public static int CodePart => Cramped.CodePart;
 }

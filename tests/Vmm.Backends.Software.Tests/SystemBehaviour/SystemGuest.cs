@@ -33,19 +33,20 @@ internal abstract class SystemGuest : IDisposable
 
     /// <param name="engine">How it is run.</param>
     /// <param name="translateAfter">When the translator begins.</param>
+    /// <param name="codePart">Bytes of either part of a region of translated code.</param>
     /// <param name="bitness">16 for real mode, 32 for protected, 64 for long mode.</param>
     /// <param name="body">The program; the second argument names the next instruction.</param>
     /// <param name="vcpus">Processors.</param>
     /// <param name="user">Starts in ring 3.</param>
     /// <param name="nanosecondsPerInstruction">Counted time, if not zero.</param>
-    protected SystemGuest(CpuEngine engine, int translateAfter, int bitness, Action<Assembler, Action<string>> body, int vcpus, bool user, int nanosecondsPerInstruction)
+    protected SystemGuest(CpuEngine engine, int translateAfter, int codePart, int bitness, Action<Assembler, Action<string>> body, int vcpus, bool user, int nanosecondsPerInstruction)
     {
         _bitness = bitness;
         var memory = new GuestMemory();
         memory.Add(_ram);
         Bus = new SystemBus(memory);
         Clock = new VmClock(TimeProvider.System, nanosecondsPerInstruction);
-        Partition = (SoftwarePartition)new SoftwareHypervisor { Engine = engine, TranslateAfter = translateAfter }.CreatePartition(new PartitionOptions { Bus = Bus, Clock = Clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
+        Partition = (SoftwarePartition)new SoftwareHypervisor { Engine = engine, TranslateAfter = translateAfter, CodePart = codePart }.CreatePartition(new PartitionOptions { Bus = Bus, Clock = Clock, VcpuCount = vcpus, CpuModel = CpuModel.Max });
         Place(Start, bitness, body);
         for (ulong vector = 0; vector < 256; vector++)
         {

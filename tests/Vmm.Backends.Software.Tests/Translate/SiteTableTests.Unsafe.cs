@@ -46,4 +46,31 @@ public unsafe class SiteTableTests
             table.Clear();
         }
     }
+
+    [Fact]
+    public void Region_ThatBeginsAnew_HasItsSitesForgottenAndNoOthers()
+    {
+        using var table = new SiteTable();
+        var translations = Enumerable.Range(0, 4).Select(i => new Translation { Rip = (ulong)i, Block = null, View = 0 }).ToArray();
+        List<int> numbers = [];
+        for (var i = 0; i < 80_000; i++)
+        {
+            // Region 1 four times, the others once.
+            if (i % 10_000 == 0) table.Begin(i / 10_000 % 2 == 0 ? 1 : i / 20_000 + 2);
+            numbers.Add(table.Add(new Site { Translation = translations[i / 20_000], Index = i % 48, Target = (ulong)i + 1 }));
+        }
+
+        for (var i = 0; i < 80_000; i++)
+        {
+            if (i / 10_000 % 2 == 0 && i < 60_000) continue;
+            Assert.Equal(i / 10_000 % 2 == 0 ? 1 : i / 20_000 + 2, table.RegionOf(numbers[i]));
+            Assert.Equal((i % 48, (ulong)i + 1), (table[numbers[i]].Index, table[numbers[i]].Target));
+        }
+
+        // What was forgotten is used again.
+        Assert.InRange(numbers.Max(), 0, 60_000 * 4);
+        table.Forget(translations[1]);
+        var other = new Translation { Rip = 9, Block = null, View = 0 };
+        Assert.Equal(translations[1].Number, table.Number(other));
+    }
 }
