@@ -62,10 +62,10 @@ internal sealed partial class Vcpu
         state.Pdptes.CopyTo(Pdptes, 0);
         s.Cpl = (s.Cr0 & ControlBits.Cr0Pe) == 0 ? 0 : (state.Rflags & Flags.VM) != 0 ? 3 : state.Segments[2].IsPresent ? state.Segments[2].Dpl : state.Segments[1].Selector & 3;
         Apic.Base = state.ApicBase;
-        Apic.Load(state.Apic);
+        Apic.Load(state.ReadApic());
         Apic.Tpr = state.Cr8 << 4;
         LoadMsrs(state.Msrs);
-        XsaveImage.Load(this, state.Xsave);
+        XsaveImage.Load(this, state.ReadXsave());
         Activity = state.MpState;
         (_nmiPending, _nmiBlocked, _interruptShadow, _externalInterrupt) = (state.NmiPending, state.NmiBlocked, state.InterruptShadow, state.ExternalInterrupt);
         _injected = (state.InjectedVector, state.InjectedType, state.InjectedHasErrorCode, state.InjectedErrorCode);

@@ -13,6 +13,7 @@ public sealed partial class GuestMemory
 {
     private readonly Lock _changes = new();
     private ImmutableArray<MemoryRegion> _regions = [];
+    private Action<ulong, uint>? _codeWritten;
 
     /// <summary>All regions, sorted by address.</summary>
     public ImmutableArray<MemoryRegion> Regions => _regions;
@@ -37,15 +38,17 @@ public sealed partial class GuestMemory
     {
         lock (_changes)
         {
+            var place = 0;
             foreach (var other in _regions)
             {
+                if (other.Start < region.Start) place++;
                 if (region.Start < other.End && other.Start < region.End) throw new ArgumentException($"Region [{region}] overlaps region [{other}]; move one of them.", nameof(region));
                 if (region.Name == other.Name) throw new ArgumentException($"There is a region called '{region.Name}' already; give each region a name of its own.", nameof(region));
             }
 
-            region.CodeWritten = (gpa, length) => CodeWritten?.Invoke(gpa, length);
+            region.CodeWritten = _codeWritten ??= (gpa, length) => CodeWritten?.Invoke(gpa, length);
             var before = _regions;
-            _regions = [.. _regions.Append(region).OrderBy(r => r.Start)];
+            _regions = _regions.Insert(place, region);
             try
             {
                 RegionAdded?.Invoke(region);

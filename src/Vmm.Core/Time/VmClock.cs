@@ -14,11 +14,12 @@ public sealed class VmClock : IDisposable
 
     private readonly Lock _lock = new();
     private readonly List<VmTimer> _armed = new(8);
-    private readonly ConditionalWeakTable<object, object> _forgotten = [];
+    private ConditionalWeakTable<object, object>? _forgotten;
     private readonly TimeProvider _time;
     private readonly bool _isSystemTime;
     private readonly DateTimeOffset _epoch;
-    private readonly AlarmSignal _signal = AlarmSignal.Create();
+    // The worker's; there is none before it.
+    private AlarmSignal? _signal;
     private long _nextDeadline = long.MaxValue;
     private long _stoppedAt;
     private long _base;
@@ -97,7 +98,7 @@ public sealed class VmClock : IDisposable
             StartWorker();
         }
 
-        _signal.Set();
+        _signal?.Set();
     }
 
     /// <summary>Stops time. A timer callback that has begun may still finish.</summary>
@@ -148,9 +149,8 @@ public sealed class VmClock : IDisposable
             thread = _thread;
         }
 
-        _signal.Set();
-        if (thread is null) _signal.Dispose();
-        else if (thread != Thread.CurrentThread) thread.Join();
+        _signal?.Set();
+        if (thread is not null && thread != Thread.CurrentThread) thread.Join();
     }
 
     /// <summary>Completes when no timer callback is under way. After <see cref="Pause"/> none begins, so it stays so.</summary>
@@ -168,7 +168,7 @@ public sealed class VmClock : IDisposable
     {
         lock (_lock)
         {
-            _forgotten.TryAdd(gate, gate);
+            (_forgotten ??= []).TryAdd(gate, gate);
             foreach (var timer in _armed)
             {
                 if (timer.Gate == gate) timer.Deadline = long.MaxValue;
@@ -183,7 +183,7 @@ public sealed class VmClock : IDisposable
         bool sooner;
         lock (_lock)
         {
-            if (deadline != long.MaxValue && _forgotten.TryGetValue(timer.Gate, out _)) return;
+            if (deadline != long.MaxValue && _forgotten is not null && _forgotten.TryGetValue(timer.Gate, out _)) return;
             if (timer.Deadline == deadline) return;
             var wasArmed = timer.Deadline != long.MaxValue;
             timer.Deadline = deadline;
@@ -197,12 +197,13 @@ public sealed class VmClock : IDisposable
         }
 
         // A later deadline needs no wake-up: the worker comes round at the old one and finds nothing due.
-        if (sooner && !IsCounted) _signal.Set();
+        if (sooner && !IsCounted) _signal?.Set();
     }
 
     private void StartWorker()
     {
         if (IsCounted || !_running || _armed.Count == 0 || _thread is not null || _disposed) return;
+        _signal = AlarmSignal.Create();
         _thread = new Thread(static clock => ((VmClock)clock!).Work()) { IsBackground = true, Name = "vmm-clock" };
         _thread.Start(this);
     }
@@ -212,15 +213,16 @@ public sealed class VmClock : IDisposable
 
     private void Work()
     {
+        var signal = _signal!;
         // A time provider of the caller's own decides by its timers when a wait is over; the signal itself then has no time-out.
-        using var alarm = _isSystemTime ? null : _time.CreateTimer(static signal => ((AlarmSignal)signal!).Set(), _signal, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        using var alarm = _isSystemTime ? null : _time.CreateTimer(static signal => ((AlarmSignal)signal!).Set(), signal, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         while (!Volatile.Read(ref _disposed))
         {
             var now = Now;
             var next = NextDeadline;
             if (!Volatile.Read(ref _running) || next == long.MaxValue)
             {
-                _signal.Wait(long.MaxValue);
+                signal.Wait(long.MaxValue);
             }
             else if (next <= now)
             {
@@ -228,16 +230,16 @@ public sealed class VmClock : IDisposable
             }
             else if (alarm is null)
             {
-                _signal.Wait(next - now);
+                signal.Wait(next - now);
             }
             else
             {
                 alarm.Change(TimeSpan.FromTicks(Math.Min((next - now - 1) / 100 + 1, TimeSpan.TicksPerDay)), Timeout.InfiniteTimeSpan); // a timer takes no more than 49 days
-                _signal.Wait(long.MaxValue);
+                signal.Wait(long.MaxValue);
             }
         }
 
-        _signal.Dispose();
+        signal.Dispose();
     }
 
     private void FireDue()

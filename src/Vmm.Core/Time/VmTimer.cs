@@ -23,7 +23,10 @@ public sealed class VmTimer
     public void Arm(long deadline) => _clock.Set(this, deadline);
 
     /// <summary>Takes the alarm back.</summary>
-    public void Disarm() => _clock.Set(this, long.MaxValue);
+    public void Disarm()
+    {
+        if (Deadline != long.MaxValue) _clock.Set(this, long.MaxValue);
+    }
 
     /// <summary>Runs the callback if the deadline has passed. The clock calls it without holding its own lock.</summary>
     internal void FireIfDue(long now)

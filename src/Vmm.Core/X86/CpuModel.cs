@@ -24,7 +24,14 @@ public sealed record CpuModel
 
     private readonly ImmutableArray<uint> _words;
 
-    private CpuModel(string name, ImmutableArray<uint> words) => (Name, _words) = (name, words);
+    private CpuModel(string name, ImmutableArray<uint> words)
+    {
+        (Name, _words) = (name, words);
+        // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT; then those that a feature brings.
+        Cr4Mask = 0x7FF;
+        ReadOnlySpan<(CpuFeature Feature, int Bit)> byFeature = [(Umip, 11), (La57, 12), (Fsgsbase, 16), (Pcid, 17), (Xsave, 18), (Smep, 20), (Smap, 21), (Pku, 22)];
+        foreach (var (feature, bit) in byFeature) Cr4Mask |= Has(feature) ? 1UL << bit : 0;
+    }
 
     /// <summary>x86-64-v2: up to SSE4.2, without AVX.</summary>
     public static CpuModel X86_64_V2 { get; } = Make("x86-64-v2", Base);
@@ -65,17 +72,7 @@ public sealed record CpuModel
     public int PhysicalAddressBits => 46;
 
     /// <summary>The bits of CR4 that the model has.</summary>
-    public ulong Cr4Mask
-    {
-        get
-        {
-            // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT; then those that a feature brings.
-            ulong mask = 0x7FF;
-            ReadOnlySpan<(CpuFeature Feature, int Bit)> byFeature = [(Umip, 11), (La57, 12), (Fsgsbase, 16), (Pcid, 17), (Xsave, 18), (Smep, 20), (Smap, 21), (Pku, 22)];
-            foreach (var (feature, bit) in byFeature) mask |= Has(feature) ? 1UL << bit : 0;
-            return mask;
-        }
-    }
+    public ulong Cr4Mask { get; }
 
     /// <summary>
     /// Answers CPUID. Bits that depend on the running state (OSXSAVE, OSPKE, the size of the enabled XSAVE area in D.0.EBX,

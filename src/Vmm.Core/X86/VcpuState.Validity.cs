@@ -19,7 +19,6 @@ public sealed partial class VcpuState
         ArgumentNullException.ThrowIfNull(model);
         var (paging, isLong, code64) = ((Cr0 & Pg) != 0, (Efer & Lma) != 0, (Efer & Lma) != 0 && (Segments[1].Attributes & 0x2000) != 0);
         var canonicalBits = model.Has(La57) ? 57 : 48;
-        bool Canonical(ulong address) => (long)(address << (64 - canonicalBits)) >> (64 - canonicalBits) == (long)address;
         if (Cr0 >> 32 != 0 || (paging && (Cr0 & Pe) == 0)) return Told("CR0", Cr0);
         if (Cr3 >> model.PhysicalAddressBits != 0) return Told("CR3", Cr3);
         if ((Cr4 & ~model.Cr4Mask) != 0 || (isLong && (Cr4 & Pae) == 0)) return Told("CR4", Cr4);
@@ -27,37 +26,39 @@ public sealed partial class VcpuState
         if ((Efer & ~(Sce | Lme | Lma | Nxe)) != 0 || isLong != ((Efer & Lme) != 0 && paging)) return Told("EFER", Efer);
         if ((Xcr0 & 1) == 0 || (Xcr0 & ~model.Xcr0Mask) != 0 || (Xcr0 & 6) == 4) return Told("XCR0", Xcr0);
         if ((Rflags & VirtualFlag) != 0 && ((Cr0 & Pe) == 0 || isLong)) return Told("RFLAGS", Rflags);
-        if (code64 ? !Canonical(Rip) : Rip >> 32 != 0) return Told("RIP", Rip);
-        if (!Canonical(Gdt.Base)) return Told("the GDT's base", Gdt.Base);
-        if (!Canonical(Idt.Base)) return Told("the IDT's base", Idt.Base);
+        if (code64 ? !IsCanonical(canonicalBits, Rip) : Rip >> 32 != 0) return Told("RIP", Rip);
+        if (!IsCanonical(canonicalBits, Gdt.Base)) return Told("the GDT's base", Gdt.Base);
+        if (!IsCanonical(canonicalBits, Idt.Base)) return Told("the IDT's base", Idt.Base);
         if ((Debug[6] | Debug[7]) >> 32 != 0) return Told("DR6 or DR7", Debug[6] | Debug[7]);
-        if (!Enum.IsDefined(MpState)) return Told("the activity state", (ulong)MpState);
+        if (MpState > MpState.Halted) return Told("the activity state", (ulong)MpState);
         if (InjectedVector is < -1 or > 255) return Told("the injected vector", (ushort)InjectedVector);
         if (InterruptShadow > 2) return Told("the interrupt shadow", InterruptShadow);
         for (var i = 0; i < 6; i++)
         {
-            if (!IsPossible(i, Segments[i], isLong, Canonical)) return $"{"ECSDFG"[i]}S ({Shown(Segments[i])})";
+            if (!IsPossible(i, Segments[i], isLong, canonicalBits)) return $"{"ECSDFG"[i]}S ({Shown(Segments[i])})";
         }
 
         if (Ldt.IsPresent && ((Ldt.Attributes & 0x1F) != 2 || !IsScaled(Ldt))) return $"LDTR ({Shown(Ldt)})";
-        if (!Canonical(Ldt.Base)) return Told("LDTR's base", Ldt.Base);
+        if (!IsCanonical(canonicalBits, Ldt.Base)) return Told("LDTR's base", Ldt.Base);
         if (Tr.IsPresent && ((Tr.Attributes & 0x1F) is not (0xB or 3) || !IsScaled(Tr))) return $"TR ({Shown(Tr)})";
-        if (!Canonical(Tr.Base)) return Told("TR's base", Tr.Base);
+        if (!IsCanonical(canonicalBits, Tr.Base)) return Told("TR's base", Tr.Base);
         foreach (var (index, value) in Msrs)
         {
             // SYSENTER_ESP, SYSENTER_EIP, LSTAR, CSTAR, KERNEL_GS_BASE.
-            if (index is 0x175 or 0x176 or 0xC0000082 or 0xC0000083 or 0xC0000102 && !Canonical(value)) return Told($"MSR 0x{index:x}", value);
+            if (index is 0x175 or 0x176 or 0xC0000082 or 0xC0000083 or 0xC0000102 && !IsCanonical(canonicalBits, value)) return Told($"MSR 0x{index:x}", value);
             if (index == 0x277 && !IsPageAttributeTable(value)) return Told("the page attribute table", value);
         }
 
         return null;
     }
 
+    private static bool IsCanonical(int bits, ulong address) => (long)(address << (64 - bits)) >> (64 - bits) == (long)address;
+
     // Real and protected mode are not told apart by attributes: right after a switch the segments are still those of the mode before.
-    private static bool IsPossible(int register, SegmentState s, bool isLong, Func<ulong, bool> isCanonical)
+    private static bool IsPossible(int register, SegmentState s, bool isLong, int canonicalBits)
     {
         // FS and GS keep their bases whether they are usable or not.
-        if (register >= 4 ? !isCanonical(s.Base) : s.Base >> 32 != 0) return false;
+        if (register >= 4 ? !IsCanonical(canonicalBits, s.Base) : s.Base >> 32 != 0) return false;
         if (!s.IsPresent) return register != 1;
         var (type, isCode) = (s.Attributes & 0xF, (s.Attributes & 8) != 0);
         if ((s.Attributes & 0x10) == 0 || !IsScaled(s)) return false;

@@ -15,6 +15,11 @@ public sealed partial class VcpuState : IStateful
     /// <summary>The most MSRs a saved state may hold.</summary>
     public const int MaxMsrs = 1024;
 
+    private static readonly byte[] s_powerOnXsave = MakePowerOnXsave(), s_resetApic = new byte[1024];
+
+    // Made when somebody wants to write to them: most states of a first processor have what it has after power-on.
+    private byte[]? _xsave, _apic;
+
     /// <summary>Makes the power-on state of the bootstrap processor.</summary>
     public VcpuState() => SetPowerOn();
 
@@ -73,13 +78,19 @@ public sealed partial class VcpuState : IStateful
     public ulong[] Pdptes { get; } = new ulong[4];
 
     /// <summary>x87, SSE, AVX and PKRU in the standard XSAVE format (Intel SDM vol. 1, 13.4); components not in its header are in their initial state.</summary>
-    public byte[] Xsave { get; } = new byte[XsaveSize];
+    public byte[] Xsave => _xsave ??= [.. s_powerOnXsave];
+
+    /// <summary>What <see cref="Xsave"/> holds, to be read.</summary>
+    public ReadOnlySpan<byte> ReadXsave() => _xsave ?? s_powerOnXsave;
 
     /// <summary>The other MSRs (SYSCALL, SYSENTER, FS/GS bases excluded: those are in <see cref="Segments"/>), TSC among them.</summary>
     public MsrValue[] Msrs = [];
 
     /// <summary>The local APIC's registers, 1 KiB in the layout of the xAPIC page.</summary>
-    public byte[] Apic { get; } = new byte[1024];
+    public byte[] Apic => _apic ??= [.. s_resetApic];
+
+    /// <summary>What <see cref="Apic"/> holds, to be read.</summary>
+    public ReadOnlySpan<byte> ReadApic() => _apic ?? s_resetApic;
 
     /// <summary>Running, halted, or waiting for INIT or SIPI.</summary>
     public MpState MpState;
@@ -114,8 +125,8 @@ public sealed partial class VcpuState : IStateful
         Array.Clear(Gpr);
         Array.Clear(Debug);
         Array.Clear(Pdptes);
-        Array.Clear(Xsave);
-        Array.Clear(Apic);
+        if (_xsave is not null) s_powerOnXsave.CopyTo(_xsave, 0);
+        if (_apic is not null) Array.Clear(_apic);
         Gpr[2] = 0x00000600;
         (Rip, Rflags) = (0xFFF0, 2);
         Segments.AsSpan().Fill(SegmentState.RealMode(0));
@@ -125,12 +136,18 @@ public sealed partial class VcpuState : IStateful
         (Cr0, Cr2, Cr3, Cr4, Cr8) = (0x60000010, 0, 0, 0, 0);
         (Xcr0, Efer, ApicBase) = (1, 0, 0xFEE00900);
         (Debug[6], Debug[7]) = (0xFFFF0FF0, 0x400);
-        // FCW = 0x40 after power-on; MXCSR = 0x1F80; both components marked as in use.
-        (Xsave[0], Xsave[24], Xsave[25], Xsave[512]) = (0x40, 0x80, 0x1F, 3);
         Msrs = [];
         MpState = MpState.Runnable;
         (InjectedVector, InjectedType, InjectedHasErrorCode, InjectedErrorCode) = (-1, 0, false, 0);
         (NmiPending, NmiBlocked, InterruptShadow, ExternalInterrupt) = (false, false, 0, false);
+    }
+
+    // FCW = 0x40 after power-on; MXCSR = 0x1F80; both components marked as in use.
+    private static byte[] MakePowerOnXsave()
+    {
+        var xsave = new byte[XsaveSize];
+        (xsave[0], xsave[24], xsave[25], xsave[512]) = (0x40, 0x80, 0x1F, 3);
+        return xsave;
     }
 
     /// <inheritdoc/>
