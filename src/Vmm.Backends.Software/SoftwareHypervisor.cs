@@ -14,10 +14,10 @@ public sealed class SoftwareHypervisor : IHypervisor
     public CpuEngine Engine { get; init; } = CpuEngine.Auto;
 
     /// <summary>Runs of a block in the interpreter before it is translated; tests set VMM_TRANSLATE_AFTER to 0, so that all code is.</summary>
-    internal int TranslateAfter { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("VMM_TRANSLATE_AFTER"), out var runs) ? runs : Translate.Translator.DefaultThreshold;
+    internal int? TranslateAfter { get; init; }
 
     /// <summary>Bytes of either part of a region of translated code; tests set VMM_CODE_PART to few, so that code is dropped all the time.</summary>
-    internal int CodePart { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("VMM_CODE_PART"), out var bytes) ? bytes : Translate.CodeMemory.DefaultPart;
+    internal int? CodePart { get; init; }
 
     /// <inheritdoc/>
     public HypervisorProbe Probe() => BitConverter.IsLittleEndian

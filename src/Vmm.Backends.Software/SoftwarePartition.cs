@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Translate;
 using Vmm.Core.Backends;
@@ -13,18 +14,21 @@ namespace Vmm.Backends.Software;
 internal sealed partial class SoftwarePartition : IPartition
 {
     private readonly ImmutableArray<Vcpu> _vcpus;
+    private int? _translateAfter, _codePart;
     private bool _disposed;
 
     /// <param name="options">What the machine asks for.</param>
     /// <param name="engine">How instructions are run.</param>
-    /// <param name="translateAfter">Runs of a block in the interpreter before it is translated.</param>
-    /// <param name="codePart">Bytes of either part of a region of translated code.</param>
-    public SoftwarePartition(PartitionOptions options, CpuEngine engine = CpuEngine.Auto, int translateAfter = Translator.DefaultThreshold, int codePart = CodeMemory.DefaultPart)
+    /// <param name="translateAfter">Runs of a block in the interpreter before it is translated; null for what the environment says.</param>
+    /// <param name="codePart">Bytes of either part of a region of translated code; null for what the environment says.</param>
+    public SoftwarePartition(PartitionOptions options, CpuEngine engine = CpuEngine.Auto, int? translateAfter = Translator.DefaultThreshold, int? codePart = CodeMemory.DefaultPart)
     {
-        (Engine, TranslateAfter, CodePart, Single) = (SoftwareHypervisor.Resolve(engine), translateAfter, codePart, options.VcpuCount == 1);
+        (Engine, _translateAfter, _codePart, Single) = (SoftwareHypervisor.Resolve(engine), translateAfter, codePart, options.VcpuCount == 1);
         (Bus, Clock, Model, Kicked) = (options.Bus, options.Clock, options.CpuModel, options.Kicked);
-        _vcpus = [.. Enumerable.Range(0, options.VcpuCount).Select(i => new Vcpu(this, i, options.CpuModel))];
-        Vcpus = [.. _vcpus];
+        var vcpus = new Vcpu[options.VcpuCount];
+        for (var i = 0; i < vcpus.Length; i++) vcpus[i] = new Vcpu(this, i, options.CpuModel);
+        _vcpus = ImmutableCollectionsMarshal.AsImmutableArray(vcpus);
+        Vcpus = vcpus.AsReadOnly();
         Memory.CodeWritten += HostWroteCode;
         Memory.RegionAdded += RegionsChanged;
         Memory.RegionRemoved += RegionsChanged;
@@ -34,10 +38,11 @@ internal sealed partial class SoftwarePartition : IPartition
     public CpuEngine Engine { get; }
 
     /// <summary>Runs of a block in the interpreter before it is translated.</summary>
-    public int TranslateAfter { get; }
+    public int TranslateAfter =>
+        _translateAfter ??= int.TryParse(Environment.GetEnvironmentVariable("VMM_TRANSLATE_AFTER"), out var runs) ? runs : Translator.DefaultThreshold;
 
     /// <summary>Bytes of either part of a region of translated code.</summary>
-    public int CodePart { get; }
+    public int CodePart => _codePart ??= int.TryParse(Environment.GetEnvironmentVariable("VMM_CODE_PART"), out var bytes) ? bytes : CodeMemory.DefaultPart;
 
     /// <summary>There is one processor only.</summary>
     public bool Single { get; }

@@ -6,7 +6,8 @@ namespace Vmm.Backends.Software.Cpu;
 /// </summary>
 internal static class CpuMode
 {
-    public const uint Code16 = 0, Code32 = 1, Code64 = 2, CodeMask = 3;
+    /// <summary>Widths of code. None is zero, so no key of a block is.</summary>
+    public const uint Code32 = 1, Code64 = 2, Code16 = 3, CodeMask = 3;
 
     /// <summary>CPL is 3: fetches are user accesses.</summary>
     public const uint User = 4;

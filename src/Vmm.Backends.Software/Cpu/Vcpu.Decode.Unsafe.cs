@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
 using Vmm.Core.Memory;
@@ -55,7 +56,8 @@ internal sealed unsafe partial class Vcpu
         return ref BlockCache.First(block);
     }
 
-    private readonly Block* _scratch;
+    // Made when it is needed.
+    private Block* _scratch;
 
     private Block* Decode(ulong rip, ulong linear, ulong gpa, int view)
     {
@@ -120,6 +122,8 @@ internal sealed unsafe partial class Vcpu
             return null;
         }
 
+        // SAFETY: freed by Dispose.
+        if (_scratch == null) _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
         *_scratch = new Block { Physical = gpa, Mode = s.Mode, Count = _builder.Count, Bytes = _builder.Bytes, Ops = ops.Length };
         // SAFETY: the scratch block has room for one instruction and its closing op.
         ops.CopyTo(new Span<Op>(_scratch + 1, 2));

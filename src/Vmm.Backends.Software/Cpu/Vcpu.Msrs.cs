@@ -1,5 +1,5 @@
+using System.Collections.Frozen;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Vmm.Core.X86;
 using static Vmm.Backends.Software.Cpu.ControlBits;
 
@@ -41,10 +41,15 @@ internal sealed partial class Vcpu
 
     private static readonly uint[] s_inState = [Msr.Star, Msr.Lstar, Msr.Fmask, Msr.KernelGsBase];
 
-    private readonly Dictionary<uint, ulong> _msrs = [];
+    // All that hold what was written, in order; and of those that are not in the state their places, and what is there after reset.
+    private static readonly uint[] s_numbers = [.. s_stored.SelectMany(s => Enumerable.Range((int)s.First, (int)(s.Last - s.First) + 1)).Select(n => (uint)n).Concat(s_canonical).Order()];
+    private static readonly FrozenDictionary<uint, int> s_places = s_numbers.Except(s_inState).Select((number, place) => KeyValuePair.Create(number, place)).ToFrozenDictionary();
+    private static readonly ulong[] s_reset = [.. s_places.OrderBy(p => p.Value).Select(p => s_stored.FirstOrDefault(s => p.Key >= s.First && p.Key <= s.Last).Reset)];
+
+    private readonly ulong[] _msrs = new ulong[s_reset.Length];
 
     /// <summary>A stored register's value, for instructions that use it.</summary>
-    public ulong StoredMsr(uint index) => _msrs.GetValueOrDefault(index);
+    public ulong StoredMsr(uint index) => s_places.TryGetValue(index, out var place) ? _msrs[place] : 0;
 
     /// <summary>RDMSR. False: the register does not exist.</summary>
     public bool TryReadMsr(uint index, out ulong value)
@@ -126,9 +131,10 @@ internal sealed partial class Vcpu
 
     private MsrValue[] SaveMsrs()
     {
-        var saved = new List<MsrValue>(_msrs.Count + 3) { new(Msr.Tsc, Tsc), new(Msr.TscAdjust, (ulong)_tscOffset), new(Msr.TscDeadline, Apic.TscDeadline) };
-        saved.AddRange(_msrs.Keys.Concat(s_inState).Order().Select(index => new MsrValue(index, Stored(index))));
-        return [.. saved];
+        var saved = new MsrValue[s_numbers.Length + 3];
+        (saved[0], saved[1], saved[2]) = (new(Msr.Tsc, Tsc), new(Msr.TscAdjust, (ulong)_tscOffset), new(Msr.TscDeadline, Apic.TscDeadline));
+        for (var i = 0; i < s_numbers.Length; i++) saved[i + 3] = new MsrValue(s_numbers[i], Stored(s_numbers[i]));
+        return saved;
     }
 
     // Registers that this model does not have (a snapshot of another backend may hold some) are left out.
@@ -148,18 +154,8 @@ internal sealed partial class Vcpu
 
     private void ResetMsrs()
     {
-        foreach (var (first, last, reset, _) in s_stored)
-        {
-            for (var index = first; index <= last; index++) Reset(index, reset);
-        }
-
-        foreach (var index in s_canonical) Reset(index, 0);
-    }
-
-    private void Reset(uint index, ulong value)
-    {
-        if (Array.IndexOf(s_inState, index) < 0) _msrs[index] = value;
-        else Stored(index) = value;
+        s_reset.CopyTo(_msrs, 0);
+        foreach (var index in s_inState) Stored(index) = 0;
     }
 
     // Where a register that only holds a value is kept; null for any other.
@@ -172,7 +168,9 @@ internal sealed partial class Vcpu
             case Msr.Lstar: return ref s.Lstar;
             case Msr.Fmask: return ref s.Fmask;
             case Msr.KernelGsBase: return ref s.KernelGsBase;
-            default: return ref CollectionsMarshal.GetValueRefOrNullRef(_msrs, index);
+            default:
+                if (s_places.TryGetValue(index, out var place)) return ref _msrs[place];
+                return ref Unsafe.NullRef<ulong>();
         }
     }
 

@@ -14,7 +14,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Byte offset of the slot that holds the current block's RIP.</summary>
     public const byte RipSlot = 136;
 
-    private readonly CpuState* _state;
+    private CpuState* _state;
 
     /// <summary>All state.</summary>
     // SAFETY: _state is allocated by the constructor and freed by Dispose, after the vCPU thread has ended.

@@ -261,8 +261,13 @@ internal sealed unsafe partial class Vcpu
         var view = s.Cpl == 3 ? Tlb.User : ac ? Tlb.SupervisorAc : Tlb.Supervisor;
         if ((s.Cpl == 3 && ac && (s.Cr0 & Cr0Am) != 0) || DataBreakpointsOn) view = Tlb.Checked;
         _view = view;
-        _reads = _tlb.Reads(view);
-        _writes = _tlb.Writes(view);
+        FindEntries();
+    }
+
+    private void FindEntries()
+    {
+        _reads = _tlb.Reads(_view);
+        _writes = _tlb.Writes(_view);
     }
 
     /// <summary>After CR0, CR4, EFER or PKRU changed what addresses mean; INVPCID of everything; or of all that is not global.</summary>
@@ -337,5 +342,5 @@ internal sealed unsafe partial class Vcpu
 
     private int _view;
     private readonly Tlb _tlb;
-    private readonly AddressSpaces _spaces = new();
+    private readonly AddressSpaces _spaces;
 }

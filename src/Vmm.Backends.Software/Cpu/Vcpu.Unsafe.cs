@@ -20,6 +20,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     public readonly int PhysicalBits;
 
     private readonly bool _hasGigabytePages;
+    private readonly VcpuTables _tables;
     private readonly VcpuMemory _memory;
     private long _countedOffset;
 
@@ -28,27 +29,24 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         (Partition, Index, Model, PhysicalBits) = (partition, index, model, model.PhysicalAddressBits);
         if (partition.Clock.IsCounted) Entropy = Reproducible(index);
         _hasGigabytePages = model.Has(CpuFeature.Pdpe1Gb);
-        // SAFETY: freed by Dispose, which the partition calls when no thread runs this processor.
-        _memory = new VcpuMemory();
+        // SAFETY: left by Dispose, which the partition calls when no thread runs this processor.
+        _tables = VcpuTables.Take(model);
+        _memory = _tables.Memory;
         _state = _memory.State;
-        _windows = new Windows(_memory.Windows, partition.TranslateAfter == 0 ? 2 : 16, HostEntropy());
-        _tlb = new Tlb(_memory, _spaces, _windows);
-        _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
-        _builder = new BlockBuilder(model);
-        _blocks = new BlockCache(ControlOps.Stale, () => _translator?.FlushAll(), partition.Engine != CpuEngine.Interpret && Translator.IsSupported, partition.TranslateAfter < Translator.DefaultThreshold);
+        (_spaces, _windows, _tlb, _builder, _blocks) = (_tables.Spaces, _tables.Windows, _tables.Tlb, _tables.Builder, _tables.Blocks);
         MayTranslate = partition.Engine != CpuEngine.Interpret && Translator.IsSupported;
+        _blocks.Begin(() => _translator?.FlushAll(), MayTranslate);
         _counts = !MayTranslate || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;
-        ResetMsrs();
-        S.FaultVector = -1;
         S.Budget = -1;
         _budgetGiven = -1;
-        var initial = new VcpuState();
-        if (index != 0) initial.MpState = MpState.Uninitialized;
-        if (index != 0) initial.ApicBase &= ~0x100UL;
-        SetState(initial);
+        Load(index == 0 ? s_powerOn : s_waiting);
     }
+
+    // Of the first processor, and of the others. Only read.
+    private static readonly VcpuState s_powerOn = new();
+    private static readonly VcpuState s_waiting = new() { MpState = MpState.Uninitialized, ApicBase = s_powerOn.ApicBase & ~0x100UL };
 
     public SoftwarePartition Partition { get; }
 
@@ -78,11 +76,15 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
 
     public void Dispose()
     {
+        if (_state == null) return;
         Apic.Dispose();
-        _blocks.Dispose();
         _translator?.Dispose();
-        _memory.Dispose();
         NativeMemory.Free(_scratch);
+        // The memory may soon be another processor's.
+        _state = null;
+        _reads = _writes = null;
+        _scratch = null;
+        _tables.Leave(_translator is not null);
     }
 
     /// <summary>A read of what no memory backs: the local APIC's page, or the bus.</summary>

@@ -1,3 +1,6 @@
+using System.Runtime.CompilerServices;
+using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Interop;
 using Vmm.Backends.Software.Translate;
 using Vmm.Core.Memory;
 
@@ -6,7 +9,8 @@ namespace Vmm.Backends.Software.Cpu;
 /// <summary>
 /// One block of native memory with what translated code reaches from one register: below the state a stack of its own (for
 /// the calls of stubs and for signals that the host delivers meanwhile) and a few constants, above it the software TLBs and
-/// the caches of branch targets, and what is behind those.
+/// the caches of branch targets, and what is behind those; last what only the interpreter reaches. Nothing has a page before it is used: all
+/// that is empty is zero.
 /// </summary>
 internal sealed unsafe class VcpuMemory : IDisposable
 {
@@ -49,7 +53,10 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>Bytes from the base register to the pages with code that translated code writes to.</summary>
     public static readonly int MarksOffset = s_writtenOffset + Mmu.Tlb.WrittenBytes;
 
-    private static readonly int s_totalBytes = StackBytes + MarksOffset + Mmu.Tlb.Marks * 16;
+    private static readonly int s_jumpsOffset = (MarksOffset + Mmu.Tlb.Marks * 16 + 4095) & ~4095;
+    private static readonly int s_recentOffset = s_jumpsOffset + BlockCache.JumpBytes;
+    private static readonly int s_ringOffset = s_recentOffset + BlockCache.RecentBytes;
+    private static readonly int s_totalBytes = StackBytes + s_ringOffset + BlockCache.RingBytes;
 
     // Zeros straight from the operating system: little of it is touched at first, and an allocator would clear it all.
     private readonly MemoryRegion _pages = MemoryRegion.Allocate("processor", 0, (ulong)((s_totalBytes + 4095) & ~4095));
@@ -82,6 +89,15 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>The pages with code that translated code writes to.</summary>
     public byte* Marks => Base + MarksOffset;
 
+    /// <summary>The interpreter's blocks by linear address.</summary>
+    public BlockCache.JumpEntry* Jumps => (BlockCache.JumpEntry*)(Base + s_jumpsOffset);
+
+    /// <summary>Blocks by physical address.</summary>
+    public nint* RecentBlocks => (nint*)(Base + s_recentOffset);
+
+    /// <summary>Room for blocks that are not warm.</summary>
+    public byte* Ring => Base + s_ringOffset;
+
     /// <summary>The counts of runs left.</summary>
     public int* RunsLeft => (int*)(Base + RunsOffset);
 
@@ -99,6 +115,14 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     /// <summary>The same, of branch targets.</summary>
     public uint* TargetJournal => (uint*)(Base + TargetJournalOffset);
+
+    /// <summary>Makes the state, and what belongs to it, zero again.</summary>
+    // SAFETY: the TLBs begin a page behind the base.
+    public void ClearState() => Unsafe.InitBlock(Base, 0, TlbOffset);
+
+    /// <summary>Makes what is behind the TLBs, and in front of what only the interpreter reaches, zero again. False where the host cannot.</summary>
+    // SAFETY: both ends are page-aligned, and what is between them is this object's.
+    public bool TryClearTables() => OperatingSystem.IsLinux() && LinuxMemory.TryDiscard((nint)(Base + TargetsOffset), (nuint)(s_jumpsOffset - TargetsOffset));
 
     public void Dispose()
     {

@@ -15,17 +15,12 @@ internal sealed unsafe class BlockBuilder
     public const int MostBytes = (MaximumCount + 1) * 15;
 
     private readonly Source _source = new();
-    private readonly Decoder[] _decoders;
-    private readonly FeatureGate _features;
+    private readonly Decoder?[] _decoders = new Decoder?[CpuMode.CodeMask + 1];
     private readonly Op[] _ops = new Op[MaximumCount + 1];
+    private FeatureGate _features = FeatureGate.Of(CpuModel.X86_64_V3);
 
-    public BlockBuilder(CpuModel model)
-    {
-        _features = new FeatureGate(model);
-        _decoders = [Decoder.Create(16, _source, Options), Decoder.Create(32, _source, Options), Decoder.Create(64, _source, Options)];
-    }
-
-    private static DecoderOptions Options => DecoderOptions.ForceReservedNop;
+    /// <summary>Sets whose instructions there are.</summary>
+    public void Follow(CpuModel model) => _features = FeatureGate.Of(model);
 
     /// <summary>Guest instructions of the last block.</summary>
     public int Count { get; private set; }
@@ -44,7 +39,7 @@ internal sealed unsafe class BlockBuilder
     /// <param name="single">Only one instruction.</param>
     public ReadOnlySpan<Op> Build(ReadOnlySpan<byte> code, uint mode, bool single)
     {
-        var decoder = _decoders[mode & CpuMode.CodeMask];
+        var decoder = _decoders[mode & CpuMode.CodeMask] ??= Decoder.Create((mode & CpuMode.CodeMask) switch { CpuMode.Code16 => 16, CpuMode.Code32 => 32, _ => 64 }, _source, DecoderOptions.ForceReservedNop);
         decoder.IP = 0;
         Count = Bytes = Covered = 0;
         var limit = single || (mode & CpuMode.Step) != 0 ? 1 : MaximumCount;

@@ -13,10 +13,21 @@ namespace Vmm.Backends.Software.Decode;
 /// </summary>
 internal sealed unsafe class BlockCache : IDisposable
 {
-    /// <summary>Entries of the cache by linear address.</summary>
-    public const int JumpSize = 8192;
+    /// <summary>Bytes of the cache by linear address.</summary>
+    public const int JumpBytes = JumpSize * 16;
 
+    /// <summary>Bytes of the cache by physical address.</summary>
+    public const int RecentBytes = RecentSize * 8;
+
+    /// <summary>Bytes of the ring.</summary>
+    public const int RingBytes = RingChunks * ChunkSize;
+
+    private const int JumpSize = 8192;
     private const int RecentSize = 8192;
+    // Entries of the former that are known one by one.
+    private const int JournalSize = 64;
+    // What another guest may have after this one.
+    private const int FewBlocks = 256;
     private const int ChunkSize = 256 << 10;
     private const int MaximumChunks = 256;
     private const int RingChunks = 16;
@@ -28,32 +39,43 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly Dictionary<ulong, nint> _pages = [];
     private readonly Dictionary<ulong, nint> _across = [];
     private readonly List<nint> _chunks = [];
-    private readonly nint[] _recent = new nint[RecentSize];
-    // Where blocks were dropped that had translations; null if that is to make no difference.
-    private readonly ulong[]? _rewritten;
+    private readonly nint* _recent;
+    // Where blocks were dropped that had translations.
+    private ulong[]? _rewritten;
     private readonly nint _stale;
-    private readonly byte* _ring;
+    private readonly byte* _ringMemory;
+    private byte* _ring;
     // Where the blocks of each chunk of the ring end.
     private readonly int[] _ringEnds = new int[RingChunks];
     private int _ringChunk;
     private int _used = ChunkSize;
     private bool _full;
-    private JumpEntry* _jumps;
+    private readonly JumpEntry* _jumps;
+    private readonly ushort[] _jumpsUsed = new ushort[JournalSize];
+    private int _jumpsAdded;
+    private Action? _cleared;
 
-    private readonly Action _cleared;
-    private bool _jumpsUsed = true;
-
+    /// <param name="memory">Memory that outlives this.</param>
     /// <param name="stale">The handler that leaves a stale block.</param>
+    public BlockCache(Cpu.VcpuMemory memory, nint stale)
+    {
+        _recent = memory.RecentBlocks;
+        _jumps = memory.Jumps;
+        _ringMemory = memory.Ring;
+        _stale = stale;
+    }
+
+    /// <summary>Whether code that is written to is translated again as soon as other code.</summary>
+    public bool RetranslatesAtOnce { get; set; }
+
+    /// <summary>Before the first block of a guest.</summary>
     /// <param name="cleared">Called before all blocks go.</param>
     /// <param name="translates">There is a translator: it calls <see cref="Keep"/>.</param>
-    /// <param name="eager">Code that is written to is translated again as soon as other code.</param>
-    public BlockCache(nint stale, Action cleared, bool translates, bool eager)
+    public void Begin(Action cleared, bool translates)
     {
-        if (translates && !eager) _rewritten = new ulong[RewrittenSize];
-        (_stale, _cleared) = (stale, cleared);
-        if (translates) _ring = (byte*)NativeMemory.AlignedAlloc(RingChunks * ChunkSize, 64);
-        _jumps = (JumpEntry*)NativeMemory.AlignedAlloc(JumpSize * (nuint)sizeof(JumpEntry), 64);
-        ClearJumps();
+        _cleared = cleared;
+        _ring = translates ? _ringMemory : null;
+        ResetRing();
     }
 
     /// <summary>The cache by linear address; an entry holds if its key is the linear address shifted left by the mode's bits, with the mode.</summary>
@@ -111,7 +133,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Moves a block out of the ring, if it is there. It may not be in use. Null if there is no room until the next one is added.</summary>
     public Block* Keep(Block* block)
     {
-        if ((byte*)block < _ring || (byte*)block >= _ring + RingChunks * ChunkSize) return block;
+        if ((byte*)block < _ring || (byte*)block >= _ring + RingBytes) return block;
         var size = SizeOf(block->Ops);
         var kept = Take(size);
         _full = kept == null;
@@ -154,23 +176,25 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Forgets which linear addresses lead where.</summary>
     public void ClearJumps()
     {
-        if (!_jumpsUsed) return;
-        _jumpsUsed = false;
-        for (var i = 0; i < JumpSize; i++) _jumps[i].Key = ulong.MaxValue;
+        // SAFETY: what is listed are slots of the table.
+        if (_jumpsAdded > JournalSize) new Span<JumpEntry>(_jumps, JumpSize).Clear();
+        else foreach (var slot in _jumpsUsed.AsSpan(0, _jumpsAdded)) _jumps[slot] = default;
+        _jumpsAdded = 0;
     }
 
     /// <summary>Lets a linear address lead to a block.</summary>
     public void AddJump(ulong key, Block* block)
     {
-        _jumpsUsed = true;
+        if (_jumpsAdded < JournalSize) _jumpsUsed[_jumpsAdded] = (ushort)Slot(key);
+        if (_jumpsAdded <= JournalSize) _jumpsAdded++;
         _jumps[Slot(key)] = new JumpEntry { Key = key, Block = block };
     }
 
     /// <summary>Drops everything. No block may be in use.</summary>
     public void Clear()
     {
-        _cleared();
-        Array.Clear(_recent);
+        _cleared?.Invoke();
+        new Span<nint>(_recent, RecentSize).Clear();
         _blocks.Clear();
         _pages.Clear();
         _across.Clear();
@@ -178,23 +202,49 @@ internal sealed unsafe class BlockCache : IDisposable
         _chunks.Clear();
         _used = ChunkSize;
         _full = false;
-        for (var i = 0; i < RingChunks; i++) _ringEnds[i] = i * ChunkSize;
+        ResetRing();
         ClearJumps();
+    }
+
+    /// <summary>Makes all as it was when it was new, for another guest, if there was little.</summary>
+    public bool TryRecycle()
+    {
+        if (_blocks.Count > FewBlocks || _chunks.Count > 1 || _ringChunk != 0) return false;
+        foreach (var (_, block) in _blocks) Recent(((Block*)block)->Physical) = 0;
+        _blocks.Clear();
+        _pages.Clear();
+        _across.Clear();
+        ClearJumps();
+        // SAFETY: so much of them is in use.
+        if (_chunks.Count != 0) new Span<byte>((void*)_chunks[0], _used).Clear();
+        if (_ring != null) new Span<byte>(_ring, _ringEnds[0]).Clear();
+        _used = _chunks.Count != 0 ? 0 : ChunkSize;
+        _cleared = null;
+        return true;
     }
 
     public void Dispose()
     {
-        Clear();
-        NativeMemory.AlignedFree(_jumps);
-        NativeMemory.AlignedFree(_ring);
-        _jumps = null;
+        foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
+        _chunks.Clear();
+    }
+
+    private void ResetRing()
+    {
+        _ringChunk = 0;
+        for (var i = 0; i < RingChunks; i++) _ringEnds[i] = i * ChunkSize;
     }
 
     private void Drop(Block* block, Translator? translator)
     {
         if (block->Translation != 0)
         {
-            if (_rewritten is not null) Rewritten(block->Physical) = block->Physical;
+            if (!RetranslatesAtOnce)
+            {
+                _rewritten ??= new ulong[RewrittenSize];
+                Rewritten(block->Physical) = block->Physical;
+            }
+
             translator?.Drop(block);
         }
 

@@ -1,15 +1,23 @@
+using System.Runtime.CompilerServices;
 using Iced.Intel;
 using Vmm.Core.X86;
 
 namespace Vmm.Backends.Software.Decode;
 
-/// <summary>Which instructions the guest's CPU model has; the others are undefined opcodes.</summary>
-/// <param name="model">The model.</param>
-internal sealed class FeatureGate(CpuModel model)
+/// <summary>Which instructions the guest's CPU model has; the others are undefined opcodes. Any thread.</summary>
+internal sealed class FeatureGate
 {
-    private readonly sbyte[] _known = new sbyte[IcedConstants_CodeCount];
+    private static readonly ConditionalWeakTable<CpuModel, FeatureGate> s_all = [];
+    private static readonly int s_codes = Enum.GetValues<Code>().Length;
 
-    private static int IcedConstants_CodeCount => Enum.GetValues<Code>().Length;
+    private readonly CpuModel _model;
+    // Whoever asks first finds out; all find the same.
+    private readonly sbyte[] _known = new sbyte[s_codes];
+
+    private FeatureGate(CpuModel model) => _model = model;
+
+    /// <summary>That of a model.</summary>
+    public static FeatureGate Of(CpuModel model) => s_all.GetValue(model, static m => new FeatureGate(m));
 
     /// <summary>Whether an instruction exists.</summary>
     public bool Has(Code code)
@@ -40,41 +48,41 @@ internal sealed class FeatureGate(CpuModel model)
             or CpuidFeature.SEP or CpuidFeature.SSE or CpuidFeature.SSE2 or CpuidFeature.SYSCALL or CpuidFeature.TSC or CpuidFeature.CLFSH
             or CpuidFeature.SERIALIZE or CpuidFeature.UDBG => feature is not (CpuidFeature.SERIALIZE or CpuidFeature.UDBG or CpuidFeature.INTEL8086_ONLY),
         CpuidFeature.VMX or CpuidFeature.SVM or CpuidFeature.SMX => feature == CpuidFeature.VMX,
-        CpuidFeature.ADX => model.Has(CpuFeature.Adx),
-        CpuidFeature.AES => model.Has(CpuFeature.Aes),
-        CpuidFeature.AVX => model.Has(CpuFeature.Avx),
-        CpuidFeature.AVX2 => model.Has(CpuFeature.Avx2),
-        CpuidFeature.BMI1 => model.Has(CpuFeature.Bmi1),
-        CpuidFeature.BMI2 => model.Has(CpuFeature.Bmi2),
-        CpuidFeature.CLFLUSHOPT => model.Has(CpuFeature.ClflushOpt),
-        CpuidFeature.CLWB => model.Has(CpuFeature.Clwb),
-        CpuidFeature.CMPXCHG16B => model.Has(CpuFeature.Cx16),
-        CpuidFeature.F16C => model.Has(CpuFeature.F16c),
-        CpuidFeature.FMA => model.Has(CpuFeature.Fma),
-        CpuidFeature.FSGSBASE => model.Has(CpuFeature.Fsgsbase),
-        CpuidFeature.INVPCID => model.Has(CpuFeature.Invpcid),
-        CpuidFeature.LZCNT => model.Has(CpuFeature.Lzcnt),
-        CpuidFeature.MONITOR => model.Has(CpuFeature.Monitor),
-        CpuidFeature.MOVBE => model.Has(CpuFeature.Movbe),
-        CpuidFeature.PCLMULQDQ => model.Has(CpuFeature.Pclmulqdq),
-        CpuidFeature.PKU => model.Has(CpuFeature.Pku),
-        CpuidFeature.POPCNT => model.Has(CpuFeature.Popcnt),
+        CpuidFeature.ADX => _model.Has(CpuFeature.Adx),
+        CpuidFeature.AES => _model.Has(CpuFeature.Aes),
+        CpuidFeature.AVX => _model.Has(CpuFeature.Avx),
+        CpuidFeature.AVX2 => _model.Has(CpuFeature.Avx2),
+        CpuidFeature.BMI1 => _model.Has(CpuFeature.Bmi1),
+        CpuidFeature.BMI2 => _model.Has(CpuFeature.Bmi2),
+        CpuidFeature.CLFLUSHOPT => _model.Has(CpuFeature.ClflushOpt),
+        CpuidFeature.CLWB => _model.Has(CpuFeature.Clwb),
+        CpuidFeature.CMPXCHG16B => _model.Has(CpuFeature.Cx16),
+        CpuidFeature.F16C => _model.Has(CpuFeature.F16c),
+        CpuidFeature.FMA => _model.Has(CpuFeature.Fma),
+        CpuidFeature.FSGSBASE => _model.Has(CpuFeature.Fsgsbase),
+        CpuidFeature.INVPCID => _model.Has(CpuFeature.Invpcid),
+        CpuidFeature.LZCNT => _model.Has(CpuFeature.Lzcnt),
+        CpuidFeature.MONITOR => _model.Has(CpuFeature.Monitor),
+        CpuidFeature.MOVBE => _model.Has(CpuFeature.Movbe),
+        CpuidFeature.PCLMULQDQ => _model.Has(CpuFeature.Pclmulqdq),
+        CpuidFeature.PKU => _model.Has(CpuFeature.Pku),
+        CpuidFeature.POPCNT => _model.Has(CpuFeature.Popcnt),
         CpuidFeature.PREFETCHW => true,
-        CpuidFeature.RDPID => model.Has(CpuFeature.Rdpid),
-        CpuidFeature.RDRAND => model.Has(CpuFeature.Rdrand),
-        CpuidFeature.RDSEED => model.Has(CpuFeature.Rdseed),
-        CpuidFeature.RDTSCP => model.Has(CpuFeature.Rdtscp),
-        CpuidFeature.SHA => model.Has(CpuFeature.Sha),
-        CpuidFeature.SMAP => model.Has(CpuFeature.Smap),
-        CpuidFeature.SSE3 => model.Has(CpuFeature.Sse3),
-        CpuidFeature.SSSE3 => model.Has(CpuFeature.Ssse3),
-        CpuidFeature.SSE4_1 => model.Has(CpuFeature.Sse41),
-        CpuidFeature.SSE4_2 => model.Has(CpuFeature.Sse42),
+        CpuidFeature.RDPID => _model.Has(CpuFeature.Rdpid),
+        CpuidFeature.RDRAND => _model.Has(CpuFeature.Rdrand),
+        CpuidFeature.RDSEED => _model.Has(CpuFeature.Rdseed),
+        CpuidFeature.RDTSCP => _model.Has(CpuFeature.Rdtscp),
+        CpuidFeature.SHA => _model.Has(CpuFeature.Sha),
+        CpuidFeature.SMAP => _model.Has(CpuFeature.Smap),
+        CpuidFeature.SSE3 => _model.Has(CpuFeature.Sse3),
+        CpuidFeature.SSSE3 => _model.Has(CpuFeature.Ssse3),
+        CpuidFeature.SSE4_1 => _model.Has(CpuFeature.Sse41),
+        CpuidFeature.SSE4_2 => _model.Has(CpuFeature.Sse42),
         CpuidFeature.VAES or CpuidFeature.VPCLMULQDQ => false,
-        CpuidFeature.XSAVE => model.Has(CpuFeature.Xsave),
-        CpuidFeature.XSAVEC => model.Has(CpuFeature.XsaveC),
-        CpuidFeature.XSAVEOPT => model.Has(CpuFeature.XsaveOpt),
-        CpuidFeature.XSAVES => model.Has(CpuFeature.Xsaves),
+        CpuidFeature.XSAVE => _model.Has(CpuFeature.Xsave),
+        CpuidFeature.XSAVEC => _model.Has(CpuFeature.XsaveC),
+        CpuidFeature.XSAVEOPT => _model.Has(CpuFeature.XsaveOpt),
+        CpuidFeature.XSAVES => _model.Has(CpuFeature.Xsaves),
         CpuidFeature.WBNOINVD => true,
         _ => false,
     };

@@ -6,7 +6,7 @@ namespace Vmm.Backends.Software.Interop;
 /// <summary>Linux's calls for memory that is mapped twice.</summary>
 internal static unsafe partial class LinuxMemory
 {
-    private const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MADV_COLLAPSE = 25;
+    private const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MADV_DONTNEED = 4, MADV_COLLAPSE = 25;
     private const uint MFD_CLOEXEC = 1;
 
     /// <summary>Bytes of a large page.</summary>
@@ -43,6 +43,9 @@ internal static unsafe partial class LinuxMemory
 
     /// <summary>Makes large pages of mapped ones, some of which have been written to. Without effect where the kernel cannot.</summary>
     public static void Collapse(nint address, nuint bytes) => _ = madvise(address, bytes, MADV_COLLAPSE);
+
+    /// <summary>Makes private pages of ours zero again, by giving them back.</summary>
+    public static bool TryDiscard(nint address, nuint bytes) => madvise(address, bytes, MADV_DONTNEED) == 0;
 
     /// <summary>Ends both mappings.</summary>
     public static void Unmap(nint writable, nint executable, nuint bytes)

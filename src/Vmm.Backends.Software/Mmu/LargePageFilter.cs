@@ -31,7 +31,7 @@ internal sealed class LargePageFilter
 
     public void Clear()
     {
-        Array.Clear(_bits);
+        if (_count != 0) Array.Clear(_bits);
         _count = 0;
     }
 

@@ -87,5 +87,8 @@ internal sealed unsafe class Lookaside(byte* memory, int sets)
         _used = false;
     }
 
+    /// <summary>The memory was made zero.</summary>
+    public void Forget() => _used = false;
+
     private int Hash(ulong key) => (int)(BitOperations.Crc32C(0, key) & (uint)(sets - 1)) * SetBytes;
 }

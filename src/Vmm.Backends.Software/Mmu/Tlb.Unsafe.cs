@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 
@@ -55,6 +56,10 @@ internal sealed unsafe class Tlb
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchSize];
     // Arrays that may have entries, by this or by translated code, which takes them from behind.
     private readonly bool[] _filled = new bool[Sets * 2];
+    // Arrays that are known not to match; the others are still zero, and another stands for them.
+    private readonly bool[] _ready = new bool[Sets * 2];
+    private static readonly TlbEntry* s_empty = MakeEmpty();
+    private bool _hasFetches;
 
     /// <param name="memory">Memory that outlives this.</param>
     /// <param name="spaces">The address spaces.</param>
@@ -65,16 +70,47 @@ internal sealed unsafe class Tlb
         (_all, _spaces, _windows) = (memory, spaces, windows);
         _written = (WrittenEntry*)memory.WrittenPages;
         _behind = new Lookaside(memory.TlbLookaside, LookasideSets);
-        Array.Fill(_filled, true);
-        FlushAll();
     }
 
-    /// <summary>The read array of a set.</summary>
-    // SAFETY: set is below Sets.
-    public TlbEntry* Reads(int set) => (TlbEntry*)(_memory + set * 2 * ArrayBytes);
+    /// <summary>The read array of a set; after <see cref="Fill"/> it may be another one.</summary>
+    public TlbEntry* Reads(int set) => _ready[set * 2] ? Entries(set * 2) : s_empty;
 
-    /// <summary>The write array of a set.</summary>
-    public TlbEntry* Writes(int set) => (TlbEntry*)(_memory + (set * 2 + 1) * ArrayBytes);
+    /// <summary>The write array of a set; after <see cref="Fill"/> it may be another one.</summary>
+    public TlbEntry* Writes(int set) => _ready[set * 2 + 1] ? Entries(set * 2 + 1) : s_empty;
+
+    // SAFETY: array is below twice the number of sets, for which there is memory.
+    private TlbEntry* Entries(int array) => (TlbEntry*)(_memory + array * ArrayBytes);
+
+    /// <summary>Before translated code looks into all arrays.</summary>
+    public void MakeReady()
+    {
+        for (var array = 0; array < Sets * 2; array++) MakeReady(array);
+    }
+
+    private void MakeReady(int array)
+    {
+        if (!_ready[array]) Empty(Entries(array), false);
+        _ready[array] = true;
+    }
+
+    /// <summary>Makes all as it was when it was new, for another guest. False where the host cannot.</summary>
+    public bool TryRecycle()
+    {
+        var used = _ready.AsSpan().Contains(true);
+        // What is behind, and the notes about writes, are among the tables.
+        if (used && !_all.TryClearTables()) return false;
+        _behind.Forget();
+        for (var array = 0; used && array < Sets * 2; array++)
+        {
+            // SAFETY: an array has so many bytes.
+            if (_ready[array]) new Span<byte>(Entries(array), ArrayBytes).Clear();
+            _ready[array] = _filled[array] = false;
+        }
+
+        FlushAll();
+        _writtenEpoch = 1;
+        return true;
+    }
 
     /// <summary>Where an address is looked up.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -128,15 +164,19 @@ internal sealed unsafe class Tlb
     }
 
     /// <summary>Adds a translation for fetches.</summary>
-    public void FillFetch(bool user, ulong linear, ulong gpa, bool global) =>
+    public void FillFetch(bool user, ulong linear, ulong gpa, bool global)
+    {
+        _hasFetches = true;
         _fetches[FetchSlot(user, linear)] = new FetchEntry { Key = FetchKey(user, linear), Page = gpa & ~0xFFFUL, Global = global, Tag = _spaces.Current };
+    }
 
     /// <summary>Drops everything.</summary>
     public void FlushAll()
     {
         _windows.CloseAll();
         _large.Clear();
-        Array.Clear(_fetches);
+        if (_hasFetches) Array.Clear(_fetches);
+        _hasFetches = false;
         _behind.Clear();
         EmptyAll();
         Array.Clear(_filled);
@@ -177,7 +217,7 @@ internal sealed unsafe class Tlb
         for (var array = 0; array < Sets * 2; array++)
         {
             if (!_filled[array]) continue;
-            var entry = (TlbEntry*)(_memory + array * ArrayBytes) + Slot(linear);
+            var entry = Entries(array) + Slot(linear);
             if (entry->Covers(linear & ~0xFFFUL, 0)) Drop(entry);
             _behind.Drop((linear & ~0xFFFUL) | (uint)array);
         }
@@ -190,7 +230,8 @@ internal sealed unsafe class Tlb
     {
         for (var array = 0; array < Sets * 2; array++)
         {
-            var entries = (TlbEntry*)(_memory + array * ArrayBytes);
+            if (!_filled[array]) continue;
+            var entries = Entries(array);
             for (var i = 0; i < Size; i++)
             {
                 if (((0 - entries[i].Negated) ^ linear) >> shift == 0) Drop(entries + i);
@@ -230,7 +271,7 @@ internal sealed unsafe class Tlb
             var entries = Writes(set);
             if (hostPage == 0)
             {
-                Empty(entries);
+                Empty(entries, true);
                 continue;
             }
 
@@ -249,8 +290,10 @@ internal sealed unsafe class Tlb
     private void Enter(int set, bool write, ulong linear, ulong addend, bool global)
     {
         // SAFETY: set is below Sets and Slot is below Size; the journal has room for JournalSize.
-        var entry = (write ? Writes(set) : Reads(set)) + Slot(linear);
-        _filled[set * 2 + (write ? 1 : 0)] = true;
+        var array = set * 2 + (write ? 1 : 0);
+        if (!_filled[array]) MakeReady(array);
+        var entry = Entries(array) + Slot(linear);
+        _filled[array] = true;
         entry->Negated = 0 - (linear & ~0xFFFUL);
         entry->Addend = (nint)addend;
         if (global) return;
@@ -263,7 +306,7 @@ internal sealed unsafe class Tlb
     {
         for (var array = 0; array < Sets * 2; array++)
         {
-            if (_filled[array]) Empty((TlbEntry*)(_memory + array * ArrayBytes));
+            if (_filled[array]) Empty(Entries(array), true);
         }
 
         _all.State->Translator.TlbJournaled = 0;
@@ -301,7 +344,7 @@ internal sealed unsafe class Tlb
             var linear = noted - 1;
             for (var set = 0; set < Checked; set++)
             {
-                Drop(Writes(set) + Slot(linear));
+                if (_filled[set * 2 + 1]) Drop(Writes(set) + Slot(linear));
                 _behind.Drop(Key(set, true, linear));
             }
 
@@ -338,14 +381,23 @@ internal sealed unsafe class Tlb
         public bool Global;
     }
 
-    // An empty slot holds a page that is looked up neither there nor in the slot before (an access may reach into the next page).
-    private static ulong Nothing(nuint slot) => slot is 1 or 2 ? unchecked(0 - 0x5000UL) : unchecked(0 - 0x2000UL);
+    // An empty slot holds a page that is looked up neither there nor in the slot before (an access may reach into the next page): the first
+    // page but for two slots.
+    private static ulong Nothing(nuint slot) => slot is 0 or Size - 1 ? unchecked(0 - 0x5000UL) : 0;
 
-    private static void Empty(TlbEntry* entries)
+    private static void Empty(TlbEntry* entries, bool used)
     {
         // SAFETY: entries is the start of an array of Size tags.
-        new Span<ulong>(entries, Size).Fill(Nothing(0));
-        entries[1].Negated = entries[2].Negated = Nothing(1);
+        if (used) new Span<ulong>(entries, Size).Clear();
+        entries[0].Negated = entries[Size - 1].Negated = Nothing(0);
+    }
+
+    // Lives as long as the process. Nobody looks at addends of what does not match.
+    private static TlbEntry* MakeEmpty()
+    {
+        var entries = (TlbEntry*)NativeMemory.AllocZeroed(ArrayBytes);
+        Empty(entries, false);
+        return entries;
     }
 
     private void Drop(TlbEntry* entry) => entry->Negated = Nothing((nuint)((byte*)entry - _memory) % ArrayBytes / 8);

@@ -29,8 +29,8 @@ internal sealed unsafe partial class Windows
 
     private readonly Window* _windows;
     private readonly ulong* _moved;
-    private readonly int _patience;
-    private readonly ulong _nowhere;
+    private int _patience;
+    private ulong _nowhere;
     private readonly WindowRun[] _runs = new WindowRun[Runs];
     // The first window open on a run; -1 for none.
     private readonly int[] _first = new int[Runs];
@@ -50,20 +50,26 @@ internal sealed unsafe partial class Windows
     /// <summary>Bytes of all.</summary>
     public static readonly int Bytes = WindowsBytes + (Count + 1) * sizeof(ulong);
 
-    /// <param name="memory"><see cref="Bytes"/> of memory that outlive this.</param>
-    /// <param name="patience">How often a new window's address is outside before it is opened; at least 2.</param>
-    /// <param name="secret">Nothing that a guest could guess.</param>
-    public Windows(byte* memory, int patience, ulong secret)
+    /// <param name="memory">Memory that outlives this.</param>
+    public Windows(Cpu.VcpuMemory memory)
     {
         // SAFETY: the memory has room for Count windows and their list; numbers are those that Add gave.
-        _windows = (Window*)memory;
-        _moved = (ulong*)(memory + Count * sizeof(Window));
+        _windows = (Window*)memory.Windows;
+        _moved = (ulong*)(memory.Windows + WindowsBytes);
+    }
+
+    /// <summary>Before there is code.</summary>
+    /// <param name="patience">How often a new window's address is outside before it is opened; at least 2.</param>
+    /// <param name="secret">Nothing that a guest could guess.</param>
+    public void Begin(int patience, ulong secret)
+    {
         _patience = patience;
         Array.Fill(_first, -1);
         Array.Fill(_homes, -1);
         // Minus an address that is not canonical in any paging mode. The difference to one that is lies between 2^59 and 2^60, so that those
         // of a dozen closed windows do not add up to zero.
         _nowhere = 0x0A00_0000_0000_0000UL + (secret >> 6);
+        AddStacks();
     }
 
     /// <summary>The window on the stack of a privilege view, for up to so many bytes: all code shares it, as it moves for all when the stack is another.</summary>
@@ -117,7 +123,7 @@ internal sealed unsafe partial class Windows
     /// <summary>No code uses a window any more. All must be closed.</summary>
     public void Free(int window) => _free.Push(window);
 
-    /// <summary>Begins, or forgets all windows; no code may use them any more.</summary>
+    /// <summary>Forgets all windows; no code may use them any more.</summary>
     public void Clear()
     {
         CloseAll();

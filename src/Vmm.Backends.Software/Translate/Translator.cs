@@ -37,7 +37,6 @@ internal sealed unsafe partial class Translator : IDisposable
     private Translator(Vcpu owner, VcpuMemory state, BlockCache blocks, AddressSpaces spaces, Mmu.Windows windows, CodeMemory memory, bool counted, bool single, int threshold)
     {
         (_state, _blocks, _windows, _memory, Threshold) = (state, blocks, windows, memory, threshold);
-        windows.Clear();
         _emitter = new Emitter(memory);
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;

@@ -8,8 +8,15 @@ namespace Vmm.Backends.Software.Tests.Decode;
 public sealed unsafe class BlockCacheTests : IDisposable
 {
     private const nint Stale = 0x5A1E;
-    private readonly BlockCache _blocks = new(Stale, static () => { }, translates: true, eager: false);
+    private readonly VcpuMemory _memory = new();
+    private readonly BlockCache _blocks;
     private readonly Op[] _ops = new Op[8];
+
+    public BlockCacheTests()
+    {
+        _blocks = new BlockCache(_memory, Stale);
+        _blocks.Begin(static () => { }, translates: true);
+    }
 
     // SAFETY: blocks are looked at while they are in the cache.
     [Fact]
@@ -60,7 +67,11 @@ public sealed unsafe class BlockCacheTests : IDisposable
         Assert.True(_blocks.Find(64, CpuMode.Code64 | CpuMode.Step) != null);
     }
 
-    public void Dispose() => _blocks.Dispose();
+    public void Dispose()
+    {
+        _blocks.Dispose();
+        _memory.Dispose();
+    }
 
     private void Add(ulong index, uint mode = CpuMode.Code64) => _blocks.Add(index * 64, CodeMap.Granules(index * 64, 64), mode, _ops.Length - 1, 64, _ops);
 
