@@ -14,6 +14,8 @@ namespace Vmm.Backends.Software;
 internal sealed partial class SoftwarePartition : IPartition
 {
     private readonly ImmutableArray<Vcpu> _vcpus;
+    private readonly Action<ulong, uint> _codeWritten;
+    private readonly Action<MemoryRegion> _regionsChanged;
     private int? _translateAfter, _codePart;
     private bool _disposed;
 
@@ -29,9 +31,10 @@ internal sealed partial class SoftwarePartition : IPartition
         for (var i = 0; i < vcpus.Length; i++) vcpus[i] = new Vcpu(this, i, options.CpuModel);
         _vcpus = ImmutableCollectionsMarshal.AsImmutableArray(vcpus);
         Vcpus = vcpus.AsReadOnly();
-        Memory.CodeWritten += HostWroteCode;
-        Memory.RegionAdded += RegionsChanged;
-        Memory.RegionRemoved += RegionsChanged;
+        (_codeWritten, _regionsChanged) = (HostWroteCode, RegionsChanged);
+        Memory.CodeWritten += _codeWritten;
+        Memory.RegionAdded += _regionsChanged;
+        Memory.RegionRemoved += _regionsChanged;
     }
 
     /// <summary>How instructions are run; never <see cref="CpuEngine.Auto"/>.</summary>
@@ -139,9 +142,9 @@ internal sealed partial class SoftwarePartition : IPartition
     {
         if (_disposed) return;
         _disposed = true;
-        Memory.CodeWritten -= HostWroteCode;
-        Memory.RegionAdded -= RegionsChanged;
-        Memory.RegionRemoved -= RegionsChanged;
+        Memory.CodeWritten -= _codeWritten;
+        Memory.RegionAdded -= _regionsChanged;
+        Memory.RegionRemoved -= _regionsChanged;
         foreach (var vcpu in _vcpus) vcpu.Dispose();
         _code.Dispose();
     }

@@ -34,11 +34,11 @@ internal sealed class LocalApic : IDisposable
     private ulong _tscDeadline;
     private uint _errors;
 
+    /// <summary>Makes one that has to be loaded.</summary>
     public LocalApic(Vcpu cpu)
     {
         _cpu = cpu;
         _timer = cpu.Partition.Clock.CreateTimer(this, OnTimer);
-        Reset();
     }
 
     /// <summary>IA32_APIC_BASE.</summary>

@@ -304,7 +304,7 @@ internal sealed unsafe class Tlb
 
     private void EmptyAll()
     {
-        for (var array = 0; array < Sets * 2; array++)
+        for (var array = 0; array < _filled.Length; array++)
         {
             if (_filled[array]) Empty(Entries(array), true);
         }
