@@ -19,7 +19,7 @@ internal sealed unsafe partial class Windows
             _windows[_moved[*_moved]].Unlisted = 1;
         }
 
-        for (var home = 0; home < Homes * 2; home++) CloseHome(home);
+        CloseHomes(0);
     }
 
     /// <summary>Closes those that do not outlive writes of CR3.</summary>
@@ -29,7 +29,7 @@ internal sealed unsafe partial class Windows
         if (_used == 0) return;
         Settle(tlb);
         for (var left = _open & ~_global; left != 0; left &= left - 1) CloseRun(BitOperations.TrailingZeroCount(left));
-        for (var home = Homes; home < Homes * 2; home++) CloseHome(home);
+        CloseHomes(Homes);
     }
 
     /// <summary>Closes those on a page.</summary>
@@ -113,14 +113,23 @@ internal sealed unsafe partial class Windows
             Unlink(window);
             holder.Home = HomeOf(w.Start, tlb.IsGlobal(w.Start));
             Link(ref _homes[holder.Home], window);
+            _settled[holder.Home / 64] |= 1UL << holder.Home;
         }
     }
 
     private static int HomeOf(ulong linear, bool global) => (int)(linear >> 12) & (Homes - 1) | (global ? 0 : Homes);
 
-    private void CloseHome(int home)
+    // All from one on.
+    private void CloseHomes(int first)
     {
-        while (_homes[home] >= 0) CloseAt(_homes[home]);
+        for (var word = first / 64; word < _settled.Length; word++)
+        {
+            for (; _settled[word] != 0; _settled[word] &= _settled[word] - 1)
+            {
+                var home = word * 64 + BitOperations.TrailingZeroCount(_settled[word]);
+                while (_homes[home] >= 0) CloseAt(_homes[home]);
+            }
+        }
     }
 
     private void CloseHome(int home, ulong linear, int shift)

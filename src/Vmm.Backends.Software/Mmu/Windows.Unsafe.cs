@@ -38,6 +38,8 @@ internal sealed unsafe partial class Windows
     private ulong _open, _writing, _global;
     // The first window that moved to a page with a hash, for global pages and for others; -1 for none.
     private readonly int[] _homes = new int[Homes * 2];
+    // Which of these there may be.
+    private readonly ulong[] _settled = new ulong[Homes * 2 / 64];
     private Holder[] _holders = new Holder[64];
     // Those that no code uses any more.
     private readonly Stack<int> _free = [];
