@@ -40,39 +40,9 @@ internal sealed class LookasideStubs : AssembledStubs
     private int EmitAccess(int view, bool write, int otherwise)
     {
         var a = new Assembler(64);
-        var (slow, done, marked) = (a.CreateLabel(), a.CreateLabel(), a.CreateLabel());
-        var (tags, kind) = (StateLayout.TlbTags(view, write), view * 2 + (write ? 1 : 0));
+        var (slow, marked) = (a.CreateLabel(), a.CreateLabel());
         Begin(a);
-        a.mov(rdx, r14);
-        a.and(rdx, -4096);
-        a.mov(ecx, edx);
-        a.shr(ecx, 12);
-        a.and(ecx, (int)Tlb.Size - 1);
-        a.mov(r15, __qword_ptr[rsp + rcx * 8 + tags + Pushed]);
-        a.add(r15, rdx);
-        a.je(slow);
-        if (kind != 0) a.or(rdx, kind);
-        // In the lower half is what belongs to an address space.
-        a.mov(eax, (int)AddressSpaces.Global << 2);
-        a.test(r14, r14);
-        a.cmovns(eax, __dword_ptr[rsp + StateLayout.SpaceTag + Pushed]);
-        Find(a, VcpuMemory.TlbLookasideOffset, Tlb.LookasideSets, slow);
-        if (write)
-        {
-            a.test(r15d, Tlb.MarkedBit);
-            a.jne(marked);
-        }
-
-        a.mov(__qword_ptr[rsp + rcx * 8 + tags + Tlb.Size * 8 + Pushed], r15);
-        a.mov(rdx, r14);
-        a.and(rdx, -4096);
-        a.neg(rdx);
-        a.mov(__qword_ptr[rsp + rcx * 8 + tags + Pushed], rdx);
-        a.test(r14, r14);
-        a.js(done);
-        a.lea(edx, __[rcx * 8 + tags]);
-        Note(a, StateLayout.TlbJournaled, VcpuMemory.TlbJournalOffset, Tlb.JournalSize);
-        a.Label(ref done);
+        Refill(a, view, write, slow, marked);
         if (write) a.mov(ecx, 1);
         End(a);
         a.ret();
@@ -182,43 +152,5 @@ internal sealed class LookasideStubs : AssembledStubs
         a.lea(rsp, __[rsp + Called]);
         a.jmp((ulong)otherwise);
         return Assemble(a);
-    }
-
-    // The value of the key in RDX and the tag in EAX into R15. RDX is lost.
-    private static void Find(Assembler a, int table, int sets, Label slow)
-    {
-        var found = a.CreateLabel();
-        a.xor(r15d, r15d);
-        a.crc32(r15, rdx);
-        a.and(r15d, sets - 1);
-        a.shl(r15d, 6);
-        a.lea(r15, __[rsp + r15 + table + Pushed]);
-        for (var way = 0; way < Lookaside.Ways; way++)
-        {
-            var next = way + 1 < Lookaside.Ways ? a.CreateLabel() : slow;
-            a.cmp(rdx, __qword_ptr[r15 + way * 8]);
-            a.jne(next);
-            a.cmp(eax, __dword_ptr[r15 + Lookaside.Tags + way * 4]);
-            a.jne(next);
-            a.mov(r15, __qword_ptr[r15 + Lookaside.Values + way * 8]);
-            if (way + 1 == Lookaside.Ways) break;
-            a.jmp(found);
-            a.Label(ref next);
-        }
-
-        a.Label(ref found);
-    }
-
-    // Lists the entry at the offset in EDX. RAX is lost.
-    private static void Note(Assembler a, int count, int journal, int size)
-    {
-        var full = a.CreateLabel();
-        a.mov(eax, __dword_ptr[rsp + count + Pushed]);
-        a.cmp(eax, size);
-        a.jae(full);
-        a.mov(__dword_ptr[rsp + rax * 4 + journal + Pushed], edx);
-        a.Label(ref full);
-        a.inc(eax);
-        a.mov(__dword_ptr[rsp + count + Pushed], eax);
     }
 }

@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Backends.Software.Translate;
 
 /// <summary>
-/// REP MOVS and REP STOS upwards, within a page each and where the TLB has it, by the host's own. ECX is zero afterwards; or it is the site
+/// REP MOVS and REP STOS upwards, within a page each and where the TLB or the table behind it has that, by the host's own. ECX is zero afterwards; or it is the site
 /// and nothing was done, for the interpreter to do all.
 /// </summary>
 internal sealed class StringStubs : AssembledStubs
@@ -33,10 +33,11 @@ internal sealed class StringStubs : AssembledStubs
     private int Emit(int view, bool moves, int shift)
     {
         var a = new Assembler(64);
-        var (slow, done) = (a.CreateLabel(), a.CreateLabel());
+        var (again, from, to, slow, done) = (a.CreateLabel(), a.CreateLabel(), a.CreateLabel(), a.CreateLabel(), a.CreateLabel());
         Begin(a);
         a.test(__dword_ptr[rsp + StateLayout.SystemFlags + Pushed], (int)Flags.DF);
         a.jne(slow);
+        a.Label(ref again);
         // Guest RCX.
         a.cmp(r11, 4096 >> shift);
         a.ja(slow);
@@ -44,8 +45,8 @@ internal sealed class StringStubs : AssembledStubs
         if (shift != 0) a.shl(ecx, (byte)shift);
         a.test(ecx, ecx);
         a.je(done);
-        if (moves) Find(a, rsi, r14, StateLayout.TlbTags(view, false), slow);
-        Find(a, rdi, r15, StateLayout.TlbTags(view, true), slow);
+        if (moves) Find(a, rsi, r14, StateLayout.TlbTags(view, false), from, slow);
+        Find(a, rdi, r15, StateLayout.TlbTags(view, true), to, slow);
         a.mov(ecx, r11d);
         a.add(rdi, r15);
         if (moves)
@@ -70,6 +71,18 @@ internal sealed class StringStubs : AssembledStubs
         End(a);
         a.mov(ecx, 0);
         a.ret();
+        if (moves)
+        {
+            a.Label(ref from);
+            a.mov(r14, rsi);
+            Refill(a, view, false, slow, slow);
+            a.jmp(again);
+        }
+
+        a.Label(ref to);
+        a.mov(r14, rdi);
+        Refill(a, view, true, slow, slow);
+        a.jmp(again);
         a.Label(ref slow);
         End(a);
         a.mov(ecx, __dword_ptr[rsp + StateLayout.Site + Called]);
@@ -78,7 +91,7 @@ internal sealed class StringStubs : AssembledStubs
     }
 
     // The addend of an address, if so many bytes as ECX says lie in its page. RDX and RAX are lost.
-    private static void Find(Assembler a, AssemblerRegister64 address, AssemblerRegister64 addend, int tags, Label slow)
+    private static void Find(Assembler a, AssemblerRegister64 address, AssemblerRegister64 addend, int tags, Label miss, Label slow)
     {
         a.lea(rdx, __[address + rcx - 1]);
         a.mov(rax, address);
@@ -90,7 +103,7 @@ internal sealed class StringStubs : AssembledStubs
         a.shr(edx, 12);
         a.and(edx, (int)Tlb.Size - 1);
         a.add(rax, __qword_ptr[rsp + rdx * 8 + tags + Pushed]);
-        a.jne(slow);
+        a.jne(miss);
         a.mov(addend, __qword_ptr[rsp + rdx * 8 + tags + Tlb.Size * 8 + Pushed]);
     }
 }
