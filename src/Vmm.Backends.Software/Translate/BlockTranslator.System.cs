@@ -72,6 +72,16 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
+    // The interpreter does the last instruction. If that may change what an address means, but not how code is run, what follows is looked for here.
+    private bool EmitLast(in Instruction instruction, ref Op op)
+    {
+        if (instruction.Mnemonic is not (Mnemonic.Invlpg or Mnemonic.Invpcid or Mnemonic.Xrstor or Mnemonic.Xrstor64 or Mnemonic.Wrmsr or Mnemonic.Cpuid)
+            && !(instruction.Code == Code.Mov_cr_r64 && instruction.Op0Register == Register.CR3)) return EmitInterpret();
+        EmitOperation(ref op);
+        EmitLookup(_next, _t.View, false);
+        return false;
+    }
+
     // AC chooses the TLB set of supervisor code, so what follows is translated for that.
     private bool EmitAccessFlag(bool set)
     {

@@ -311,7 +311,7 @@ internal sealed unsafe partial class BlockTranslator
         _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
         _windowMisses.RemoveRange(windowMisses, _windowMisses.Count - windowMisses);
-        return _index == _t.Block->Count - 1 ? EmitInterpret() : EmitString(instruction, ref op) || EmitOperation(ref op);
+        return _index == _t.Block->Count - 1 ? EmitLast(instruction, ref op) : EmitString(instruction, ref op) || EmitOperation(ref op);
     }
 
     // The interpreter does the rest of the block.
