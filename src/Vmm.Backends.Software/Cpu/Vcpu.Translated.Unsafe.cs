@@ -196,7 +196,7 @@ internal sealed unsafe partial class Vcpu
                     // SAFETY: sites hold an index of an op of their block.
                     s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_current), site.Index).Offset;
                     if (_counts) s.Budget += _current->Count - site.Index;
-                    return ExitKind.Done;
+                    return DeliverInside();
                 }
 
                 // The interpreter meets the same fault, or one that comes before it.
@@ -217,6 +217,21 @@ internal sealed unsafe partial class Vcpu
             _callbackFailure = ExceptionDispatchInfo.Capture(e);
             return ExitKind.Failed;
         }
+    }
+
+    // A page fault of translated code, which goes on at the handler if that is translated too.
+    private ExitKind DeliverInside()
+    {
+        ref var s = ref S;
+        if (_counts || Volatile.Read(ref s.Events) != 0) return ExitKind.Done;
+        s.SetArithmetic(s.Translator.HostFlags);
+        FollowView();
+        DeliverFault();
+        s.Translator.HostFlags = s.Arithmetic | 2;
+        if (_shutdown || !Translates || (s.Mode & ~CpuMode.User) != _targetsMode || Volatile.Read(ref s.Events) != 0) return ExitKind.Done;
+        var code = _translator!.Targets.Find(_view, s.Rip);
+        s.Translator.Return = (ulong)code;
+        return code == 0 ? ExitKind.Done : 0;
     }
 
     /// <summary>The interpreter does one instruction of a translated block.</summary>
