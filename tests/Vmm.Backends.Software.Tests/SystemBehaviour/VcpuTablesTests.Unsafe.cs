@@ -117,11 +117,11 @@ public sealed unsafe class VcpuTablesTests
         tables.Blocks.Begin(static () => { }, translates: true);
         for (var i = 0UL; i < (ulong)blocks; i++)
         {
-            tables.Blocks.AddJump(i << CpuMode.Bits | CpuMode.Code32, tables.Blocks.Add(i * 64, CpuMode.Code32, _ops.Length - 1, 64, _ops));
-            if (i < 50) tables.Blocks.Add(i * 64, CpuMode.Code64, _ops.Length - 1, 64, _ops, i % 2 == 0 ? 0 : (i + 1) << 12);
+            tables.Blocks.AddJump(i << CpuMode.Bits | CpuMode.Code32, tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code32, _ops.Length - 1, 64, _ops));
+            if (i < 50) tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code64, _ops.Length - 1, 64, _ops, i % 2 == 0 ? 0 : (i + 1) << 12);
         }
 
-        tables.Blocks.DropPage(64);
+        tables.Blocks.Drop(64, ulong.MaxValue, null);
         for (var i = 0; i < pages; i++)
         {
             var linear = Linear(i);
