@@ -16,6 +16,9 @@ internal sealed unsafe partial class SoftwarePartition
     // given up after the fewest; one that comes back as code each time is left in peace for ever longer.
     private const int LeastPatience = 256, MostPatience = 256 << 10;
 
+    // A write of so many bytes looks like memory that is used anew.
+    private const uint LongWrite = 512;
+
     private readonly CodeMap _code = new();
     private readonly Lock _marks = new();
     // Processors that have marked a page and wait for the others to write to it no more.
@@ -58,10 +61,11 @@ internal sealed unsafe partial class SoftwarePartition
     {
         var page = _code.Find(region, gpa);
         if (by is not null && !Single) Interlocked.MemoryBarrier();
-        var granules = Volatile.Read(ref page->Granules) & CodeMap.Granules(gpa, length);
-        if (granules != 0)
+        var all = Volatile.Read(ref page->Granules);
+        var granules = all & CodeMap.Granules(gpa, length);
+        if (granules != 0 || (all == 0 && length >= LongWrite))
         {
-            DropCode(by, region, gpa, granules);
+            DropCode(by, region, gpa, granules, release: length >= LongWrite);
         }
         else if (by is not null && --page->Left < 0)
         {
@@ -77,20 +81,25 @@ internal sealed unsafe partial class SoftwarePartition
         if (Memory.Find(gpa) is not { } region) return;
         var page = _code.Find(region, gpa);
         page->Patience = Math.Min(page->Patience * 2, MostPatience);
-        DropCode(by, region, gpa, ulong.MaxValue);
+        DropCode(by, region, gpa, ulong.MaxValue, release: true);
     }
 
     /// <summary>What is decoded of a page, for translated code.</summary>
     public CodePage* CodePage(MemoryRegion region, ulong gpa) => _code.Find(region, gpa);
 
-    /// <summary>All processors drop what was decoded of some granules of a page, and the page may be written at once if that was all.</summary>
-    private void DropCode(Vcpu? by, MemoryRegion region, ulong gpa, ulong granules)
+    /// <summary>All processors drop what was decoded of some granules of a page, the caller's at once.</summary>
+    /// <param name="by">The processor whose thread this is; null if it is no processor's.</param>
+    /// <param name="region">The region of the page.</param>
+    /// <param name="gpa">An address in the page.</param>
+    /// <param name="granules">The granules.</param>
+    /// <param name="release">If nothing decoded is left, writes are not looked at any more. Where code is patched, it would be marked again soon.</param>
+    public void DropCode(Vcpu? by, MemoryRegion region, ulong gpa, ulong granules, bool release)
     {
         var page = _code.Find(region, gpa);
         lock (_marks)
         {
             Interlocked.And(ref page->Granules, ~granules);
-            if (page->Granules == 0) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+            if (release && page->Granules == 0) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
         }
 
         // Behind that: what is decoded from now on is marked again.

@@ -207,8 +207,8 @@ internal sealed unsafe partial class Vcpu
             var page = HostPage(gpa, linear, access, view, global);
             // The walk may have written to code, to which what called this is perhaps about to go.
             if (page == null || dropped != _translator.Dropped) return ExitKind.Interpret;
-            // A write beside code is done by translated code, once it knows the page; one into code by the interpreter.
-            if (_marked is { } marked && !(Partition.Single && _tlb.TryMark(view, linear, (nint)page, global, Partition.CodePage(marked, gpa)))) return ExitKind.Interpret;
+            if (_marked is { } marked && !TryPassMarked(marked, translation, gpa, site.Size, linear, (nint)page, global)) return ExitKind.Interpret;
+            if (dropped != _translator.Dropped) return ExitKind.Interpret;
             // What was checked before counts no more if another processor took write permissions meanwhile.
             return served == _served ? 0 : ExitKind.Interpret;
         }
@@ -232,6 +232,20 @@ internal sealed unsafe partial class Vcpu
         var code = _translator!.Targets.Find(_view, s.Rip);
         s.Translator.Return = (ulong)code;
         return code == 0 ? ExitKind.Done : 0;
+    }
+
+    // Whether translated code can do a write to a page with code by itself: where there is one processor, what it meets can be dropped before.
+    private bool TryPassMarked(MemoryRegion region, Translation translation, ulong gpa, uint size, ulong linear, nint host, bool global)
+    {
+        if (!Partition.Single) return false;
+        var code = Partition.CodePage(region, gpa);
+        if (_tlb.TryMark(translation.View, linear, host, global, code)) return true;
+        // It was looked at, and not let through: it meets code, or others of its group do, or the page is to be given up.
+        var met = code->Granules & CodeMap.Granules(gpa, size);
+        // Code that writes to itself stops behind that, which is the interpreter's.
+        if (met == 0 || translation.IsOf(gpa, met)) return false;
+        Partition.DropCode(this, region, gpa, met, release: false);
+        return true;
     }
 
     /// <summary>The interpreter does one instruction of a translated block.</summary>

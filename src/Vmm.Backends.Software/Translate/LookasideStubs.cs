@@ -94,8 +94,6 @@ internal sealed class LookasideStubs : AssembledStubs
         a.jne(slow);
         a.mov(rax, __qword_ptr[rsp + rax + VcpuMemory.MarksOffset + 8 + Pushed]);
         a.mov(rdx, __qword_ptr[rax]);
-        a.test(rdx, rdx);
-        a.je(slow);
         a.rorx(r15, r14, CodeMap.GranuleShift);
         a.shrx(rdx, rdx, r15);
         a.bzhi(rdx, rdx, rcx);

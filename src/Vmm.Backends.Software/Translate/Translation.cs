@@ -46,6 +46,21 @@ internal sealed unsafe class Translation
     /// <summary>The next of those that are dropped together with it, which in the end is itself: blocks translated as one, and hot and first translation.</summary>
     public Translation Kin { get; set; }
 
+    /// <summary>Whether it, or a kin, was made of granules of a guest-physical page.</summary>
+    public bool IsOf(ulong gpa, ulong granules)
+    {
+        var kin = this;
+        do
+        {
+            var block = kin.Block;
+            if ((block->Physical ^ gpa) >> 12 == 0 && (block->Granules & granules) != 0) return true;
+            if (block->Second != 0 && (block->Second ^ gpa) >> 12 == 0 && (granules & 1) != 0) return true;
+            kin = kin.Kin;
+        }
+        while (kin != this);
+        return false;
+    }
+
     /// <summary>The first site whose branch is linked to this one; -1 for none.</summary>
     public int Incoming { get; set; } = -1;
 

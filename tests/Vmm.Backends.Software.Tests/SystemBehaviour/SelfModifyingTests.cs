@@ -201,11 +201,13 @@ public abstract class SelfModifyingTests<TEngine> where TEngine : IEngine
         Assert.Equal(0x01030204UL, guest[2]);
     }
 
-    [Fact]
-    public void CodeOfAnotherProcessor_AfterASerializingInstruction_IsAlwaysTheNewOne()
+    [Theory]
+    [InlineData(0x75000UL), InlineData(Routine + 0x800)]
+    public void CodeOfAnotherProcessor_AfterASerializingInstruction_IsAlwaysTheNewOne(ulong number)
     {
-        // The first processor writes an immediate and then its number; the second waits for the number, serializes and must load just that.
-        const ulong number = 0x75000, answer = 0x75100;
+        // The first processor writes an immediate and then its number; the second waits for the number, serializes and must load just that. The
+        // numbers are in a page of their own, or beside the code.
+        var answer = number + 0x100;
         using var guest = new SystemGuest<TEngine>(64, a =>
         {
             Label loop = a.CreateLabel(), wait = a.CreateLabel();

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vmm.Core.Backends;
+using Vmm.Core.Buses;
 using Xunit;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -46,6 +47,19 @@ public sealed class SubPageTests
         RunLoop(guest, 100);
         Assert.Equal(0, guest.Cpu.Translator!.Dropped);
         Assert.Equal((100UL, (ushort)100), (guest[2], guest.Read<ushort>(Page + (ulong)offset)));
+    }
+
+    [Theory]
+    [InlineData(0x40, false), InlineData(-4, false), InlineData(2, true)]
+    public void HostWrite_OfADevice_DropsWhatItMeets(int offset, bool meets)
+    {
+        // In each round: beside the granule of the routine, or its constant, which is 2 from then on.
+        using var guest = new SystemGuest<Translated>(64, a => Calls(a, Page + 0x100, () => a.@out(0x10, al)));
+        Place(guest, Page + 0x100, 1);
+        guest.Bus.Ports.Map(0x10, 1, new Writer(() => guest.Write(Page + 0x100 + (ulong)offset, 2)));
+        RunLoop(guest, 50);
+        Assert.Equal(meets ? 99UL : 50, guest[2]);
+        Assert.InRange(guest.Cpu.Translator!.Dropped, meets ? 49 : 0, meets ? 100 : 0);
     }
 
     [Fact]
@@ -154,5 +168,12 @@ public sealed class SubPageTests
     {
         (guest[1], guest[2]) = (rounds, 0);
         guest.RunToEnd();
+    }
+
+    private sealed class Writer(Action write) : IIoHandler
+    {
+        public ulong Read(uint offset, int size) => 0;
+
+        public void Write(uint offset, int size, ulong value) => write();
     }
 }
