@@ -50,6 +50,7 @@ internal sealed unsafe class Translation
     public bool IsOf(ulong gpa, ulong granules)
     {
         var kin = this;
+        // SAFETY: blocks live until all are dropped, and their translations with them.
         do
         {
             var block = kin.Block;

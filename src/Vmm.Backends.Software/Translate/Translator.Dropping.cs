@@ -6,6 +6,7 @@ namespace Vmm.Backends.Software.Translate;
 /// How code is dropped: with the guest code it was made of, or with the region it is in. Nothing leads into it afterwards, but its memory is not
 /// used again before its region is emptied, as it may be running.
 /// </summary>
+// SAFETY: blocks of translations live until all of both are dropped.
 internal sealed unsafe partial class Translator
 {
     /// <summary>Drops all translations that a block is part of. Code that runs meanwhile runs on to its next exit.</summary>
