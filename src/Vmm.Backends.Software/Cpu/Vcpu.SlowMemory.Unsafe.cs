@@ -40,6 +40,8 @@ internal sealed unsafe partial class Vcpu
                 (length, _markedRun) = (Math.Min(wanted, 4096 - (int)(linear & 0xFFF)), gpa);
                 return true;
             }
+
+            entries = access == Access.Write ? _writes : _reads;
         }
 
         ref var entry = ref entries[Tlb.Slot(linear)];
@@ -229,6 +231,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         _tlb.Fill(view, write, linear, (nint)host, global);
+        FindEntries();
         return host;
     }
 }
