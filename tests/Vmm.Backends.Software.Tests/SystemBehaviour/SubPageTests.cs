@@ -82,6 +82,29 @@ public sealed class SubPageTests
         Assert.InRange(guest.Cpu.Translator.Translated, 400, 420);
     }
 
+    [Theory]
+    [InlineData(100), InlineData(20_000)]
+    public void Store_IntoALaterBlockOfATrace_DropsTheTrace(int rounds)
+    {
+        // A block ends with a branch that is not taken, at the end of a granule; the next one, translated with it (or hot with it), is changed now and then.
+        using var guest = new SystemGuest<Warmed>(64, a => Calls(a, Page + 0x37, () =>
+        {
+            var usual = a.CreateLabel();
+            a.inc(rbx);
+            a.cmp(rbx, rounds / 2);
+            a.jne(usual);
+            a.inc(__dword_ptr[Page + 0x42]);
+            a.Label(ref usual);
+        }));
+        // ADD EDX, 1 and JB; ADD EDX, imm32 and RET.
+        guest.Bytes(Page + 0x37, 0x83, 0xC2, 1, 0x0F, 0x82, 0, 1, 0, 0);
+        Place(guest, Page + 0x40, 1);
+        guest[3] = 0;
+        RunLoop(guest, (ulong)rounds);
+        Assert.Equal((ulong)(2 * (rounds / 2) + 3 * (rounds - rounds / 2)), guest[2]);
+        Assert.InRange(guest.Cpu.Translator!.Dropped, 2, 20);
+    }
+
     [Fact]
     public void Functions_MadeBesideOthers_DropNothing()
     {
