@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using Vmm.Backends.Software.Interpret;
 
 namespace Vmm.Backends.Software.Cpu;
 
@@ -79,42 +80,52 @@ internal static class LazyFlags
 
         /// <summary>Flags of <c>r = a + b (+ carry)</c>.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetAdd<T>(T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetCarries(r, (a & b) | ((a | b) & ~r));
+        public void SetAdd<T>(T a, T b, T r) where T : unmanaged
+        {
+            var (x, y, z) = (Width.Zero(a), Width.Zero(b), Width.Zero(r));
+            s.FlagsResult = Width.Sign(r);
+            s.FlagsAux = Carries<T>((x & y) | ((x | y) & ~z));
+        }
 
         /// <summary>Flags of <c>r = a - b (- borrow)</c>.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetSub<T>(T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetCarries(r, (~a & b) | ((~a | b) & r));
+        public void SetSub<T>(T a, T b, T r) where T : unmanaged
+        {
+            var (x, y, z) = (Width.Zero(a), Width.Zero(b), Width.Zero(r));
+            s.FlagsResult = Width.Sign(r);
+            s.FlagsAux = Carries<T>((~x & y) | ((~x | y) & z));
+        }
 
         /// <summary>Flags of a logical result: CF, OF and AF are clear.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetLogic<T>(T r) where T : unmanaged, IBinaryInteger<T>
+        public void SetLogic<T>(T r) where T : unmanaged
         {
-            s.FlagsResult = SignExtend(r);
+            s.FlagsResult = Width.Sign(r);
             s.FlagsAux = 0;
         }
 
         /// <summary>Result flags as of <paramref name="r"/>, with CF, OF and AF given.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetResult<T>(T r, bool cf, bool of, bool af = false) where T : unmanaged, IBinaryInteger<T>
+        public void SetResult<T>(T r, bool cf, bool of, bool af = false) where T : unmanaged
         {
-            s.FlagsResult = SignExtend(r);
+            s.FlagsResult = Width.Sign(r);
             s.FlagsAux = (cf ? Top : 0) ^ (of ? 1UL << 62 : 0) | (af ? 8UL : 0);
         }
 
         /// <summary>Flags of <c>r = a + 1</c>: CF stays.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetInc<T>(T a, T r) where T : unmanaged, IBinaryInteger<T>
+        public void SetInc<T>(T a, T r) where T : unmanaged
         {
-            s.FlagsResult = SignExtend(r);
-            s.FlagsAux = KeepCarry(s.FlagsAux, Carries((a & T.One) | ((a | T.One) & ~r)));
+            s.FlagsResult = Width.Sign(r);
+            s.FlagsAux = KeepCarry(s.FlagsAux, Carries<T>((Width.Zero(a) & 1) | ((Width.Zero(a) | 1) & ~Width.Zero(r))));
         }
 
         /// <summary>Flags of <c>r = a - 1</c>: CF stays.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void SetDec<T>(T a, T r) where T : unmanaged, IBinaryInteger<T>
+        public void SetDec<T>(T a, T r) where T : unmanaged
         {
-            s.FlagsResult = SignExtend(r);
-            s.FlagsAux = KeepCarry(s.FlagsAux, Carries((~a & T.One) | ((~a | T.One) & r)));
+            s.FlagsResult = Width.Sign(r);
+            s.FlagsAux = KeepCarry(s.FlagsAux, Carries<T>((~Width.Zero(a) & 1) | ((~Width.Zero(a) | 1) & Width.Zero(r))));
         }
 
         /// <summary>Whether condition 0 to 15 of Jcc, SETcc and CMOVcc holds.</summary>
@@ -129,13 +140,6 @@ internal static class LazyFlags
             6 => s.SF != s.OF,
             _ => s.ZF || s.SF != s.OF,
         }) != ((code & 1) != 0);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private void SetCarries<T>(T r, T carries) where T : unmanaged, IBinaryInteger<T>
-        {
-            s.FlagsResult = SignExtend(r);
-            s.FlagsAux = Carries(carries);
-        }
     }
 
     /// <summary>The auxiliary word with CF as it was before; OF stays that of the operation.</summary>
@@ -148,13 +152,6 @@ internal static class LazyFlags
 
     /// <summary>The auxiliary word of an operation with these carries out of each bit; one mask if they are in place already.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Carries<T>(T carries) where T : unmanaged, IBinaryInteger<T>
-    {
-        var c = Interpret.Width.Zero(carries);
-        return Unsafe.SizeOf<T>() == 8 ? c & (Top | 8) : (c & 8) | ((c << (64 - Unsafe.SizeOf<T>() * 8)) & Top);
-    }
-
-    /// <summary>Sign-extends an unsigned value of 8, 16, 32 or 64 bits to 64.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong SignExtend<T>(T value) where T : unmanaged, IBinaryInteger<T> => Interpret.Width.Sign(value);
+    private static ulong Carries<T>(ulong c) where T : unmanaged =>
+        Unsafe.SizeOf<T>() == 8 ? c & (Top | 8) : (c & 8) | ((c << (64 - Width.Bits<T>())) & Top);
 }

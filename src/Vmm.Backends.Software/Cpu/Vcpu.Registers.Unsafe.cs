@@ -38,7 +38,7 @@ internal sealed unsafe partial class Vcpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void SetReg<T>(byte offset, T value) where T : unmanaged
     {
-        if (typeof(T) == typeof(uint)) Reg<ulong>(offset) = Unsafe.BitCast<T, uint>(value);
+        if (sizeof(T) == 4) Reg<ulong>(offset) = Unsafe.BitCast<T, uint>(value);
         else Reg<T>(offset) = value;
     }
 

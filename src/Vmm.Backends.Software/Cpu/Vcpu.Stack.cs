@@ -80,6 +80,7 @@ internal sealed partial class Vcpu
     // In 16-bit code IP goes past 0xFFFF into a limit violation in protected mode, and wraps in real mode where the limit is 64 KiB.
     private ulong WrapNarrow(ulong rip) => S.CodeLimit <= 0xFFFF && rip == 0x10000 ? 0 : rip;
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryPushLegacy<T>(T value) where T : unmanaged
     {
         if (!TryPoke((ulong)-Unsafe.SizeOf<T>(), value)) return false;

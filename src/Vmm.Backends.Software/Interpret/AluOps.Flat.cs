@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -12,7 +11,7 @@ namespace Vmm.Backends.Software.Interpret;
 /// </summary>
 internal static partial class AluOps
 {
-    private static ref Op RegFlat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op RegFlat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
         ref var entry = ref cpu.ReadEntry(linear);
@@ -26,7 +25,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op FlatReg<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op FlatReg<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
         ref var entry = ref TOp.Writes ? ref cpu.WriteEntry(linear) : ref cpu.ReadEntry(linear);
@@ -35,7 +34,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op FlatImm<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op FlatImm<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IBinary where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
         ref var entry = ref TOp.Writes ? ref cpu.WriteEntry(linear) : ref cpu.ReadEntry(linear);
@@ -44,7 +43,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op Flat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Flat<TOp, T, TAddress>(Vcpu cpu, ref Op op) where TAddress : struct, IAddress where TOp : struct, IUnary where T : unmanaged
     {
         var linear = TAddress.Linear(cpu, ref op);
         ref var entry = ref cpu.WriteEntry(linear);
@@ -57,7 +56,7 @@ internal static partial class AluOps
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Flat<TOp, T>(Vcpu cpu, ref TlbEntry entry, ulong linear, T b) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static void Flat<TOp, T>(Vcpu cpu, ref TlbEntry entry, ulong linear, T b) where TOp : struct, IBinary where T : unmanaged
     {
         ref var s = ref cpu.S;
         var a = Vcpu.At<T>(ref entry, linear);

@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 
@@ -12,17 +11,17 @@ internal static partial class AluOps
         /// <summary>False for CMP and TEST.</summary>
         static abstract bool Writes { get; }
 
-        static abstract T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T>;
+        static abstract T Run<T>(ref CpuState s, T a, T b) where T : unmanaged;
 
-        static abstract void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T>;
+        static abstract void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged;
     }
 
     /// <summary>What a one-operand instruction computes.</summary>
     private interface IUnary
     {
-        static abstract T Run<T>(T a) where T : unmanaged, IBinaryInteger<T>;
+        static abstract T Run<T>(T a) where T : unmanaged;
 
-        static abstract void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged, IBinaryInteger<T>;
+        static abstract void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged;
     }
 
     private readonly struct Add : IBinary
@@ -30,10 +29,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a + b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Add(a, b);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetAdd(a, b, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetAdd(a, b, r);
     }
 
     private readonly struct Adc : IBinary
@@ -41,10 +40,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a + b + Width.Narrow<T>(s.FlagsAux >> 63);
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) + Width.Zero(b) + (s.FlagsAux >> 63));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetAdd(a, b, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetAdd(a, b, r);
     }
 
     private readonly struct Sub : IBinary
@@ -52,10 +51,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a - b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Sub(a, b);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetSub(a, b, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetSub(a, b, r);
     }
 
     private readonly struct Sbb : IBinary
@@ -63,10 +62,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a - b - Width.Narrow<T>(s.FlagsAux >> 63);
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) - Width.Zero(b) - (s.FlagsAux >> 63));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetSub(a, b, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetSub(a, b, r);
     }
 
     private readonly struct And : IBinary
@@ -74,10 +73,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a & b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) & Width.Zero(b));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetLogic(r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetLogic(r);
     }
 
     private readonly struct Or : IBinary
@@ -85,10 +84,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a | b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) | Width.Zero(b));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetLogic(r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetLogic(r);
     }
 
     private readonly struct Xor : IBinary
@@ -96,10 +95,10 @@ internal static partial class AluOps
         public static bool Writes => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a ^ b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) ^ Width.Zero(b));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetLogic(r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetLogic(r);
     }
 
     private readonly struct Cmp : IBinary
@@ -107,10 +106,10 @@ internal static partial class AluOps
         public static bool Writes => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a - b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Sub(a, b);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetSub(a, b, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetSub(a, b, r);
     }
 
     private readonly struct Test : IBinary
@@ -118,46 +117,46 @@ internal static partial class AluOps
         public static bool Writes => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged, IBinaryInteger<T> => a & b;
+        public static T Run<T>(ref CpuState s, T a, T b) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) & Width.Zero(b));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged, IBinaryInteger<T> => s.SetLogic(r);
+        public static void SetFlags<T>(ref CpuState s, T a, T b, T r) where T : unmanaged => s.SetLogic(r);
     }
 
     private readonly struct Inc : IUnary
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(T a) where T : unmanaged, IBinaryInteger<T> => a + T.One;
+        public static T Run<T>(T a) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) + 1);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged, IBinaryInteger<T> => s.SetInc(a, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged => s.SetInc(a, r);
     }
 
     private readonly struct Dec : IUnary
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(T a) where T : unmanaged, IBinaryInteger<T> => a - T.One;
+        public static T Run<T>(T a) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) - 1);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged, IBinaryInteger<T> => s.SetDec(a, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged => s.SetDec(a, r);
     }
 
     private readonly struct Neg : IUnary
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(T a) where T : unmanaged, IBinaryInteger<T> => T.Zero - a;
+        public static T Run<T>(T a) where T : unmanaged => Width.Narrow<T>(0 - Width.Zero(a));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged, IBinaryInteger<T> => s.SetSub(T.Zero, a, r);
+        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged => s.SetSub(default, a, r);
     }
 
     private readonly struct Not : IUnary
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Run<T>(T a) where T : unmanaged, IBinaryInteger<T> => ~a;
+        public static T Run<T>(T a) where T : unmanaged => Width.Narrow<T>(~Width.Zero(a));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged, IBinaryInteger<T>
+        public static void SetFlags<T>(ref CpuState s, T a, T r) where T : unmanaged
         {
         }
     }

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -38,31 +37,31 @@ internal static unsafe partial class AluOps
 
     private static nint Self(in Op op) => op.Size switch
     {
-        1 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<byte>,
-        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<ushort>,
-        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<uint>,
-        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<ulong>,
+        1 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<Word8>,
+        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<Word16>,
+        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<Word32>,
+        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestSelf<Word64>,
     };
 
     private static nint Two<TOp>(in Instruction instruction, in Op op) where TOp : struct, IBinary => op.Size switch
     {
-        1 => Two<TOp, byte>(instruction, op),
-        2 => Two<TOp, ushort>(instruction, op),
-        4 => Two<TOp, uint>(instruction, op),
-        _ => Two<TOp, ulong>(instruction, op),
+        1 => Two<TOp, Word8>(instruction, op),
+        2 => Two<TOp, Word16>(instruction, op),
+        4 => Two<TOp, Word32>(instruction, op),
+        _ => Two<TOp, Word64>(instruction, op),
     };
 
     /// <summary>Whether the flat forms may try: memory with plain 64-bit addressing, and no LOCK.</summary>
     private static bool IsFlat(in Instruction instruction, in Op op) =>
         op.Address == AddressKind.Flat64 && (op.Flags & OpFlags.Lock) == 0 && (instruction.Op0Kind == OpKind.Memory || (instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Memory));
 
-    private static nint Flat<TOp, T, TAddress>(in Instruction instruction) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> where TAddress : struct, IAddress
+    private static nint Flat<TOp, T, TAddress>(in Instruction instruction) where TOp : struct, IBinary where T : unmanaged where TAddress : struct, IAddress
     {
         if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&RegFlat<TOp, T, TAddress>;
         return instruction.Op1Kind == OpKind.Register ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatReg<TOp, T, TAddress> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&FlatImm<TOp, T, TAddress>;
     }
 
-    private static nint Two<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static nint Two<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IBinary where T : unmanaged
     {
         if (IsFlat(instruction, op)) return op.Index == Vcpu.ZeroSlot ? Flat<TOp, T, Address.Direct>(instruction) : Flat<TOp, T, Address.Indexed>(instruction);
         if (instruction.Op0Kind == OpKind.Memory)
@@ -80,13 +79,13 @@ internal static unsafe partial class AluOps
 
     private static nint One<TOp>(in Instruction instruction, in Op op) where TOp : struct, IUnary => op.Size switch
     {
-        1 => One<TOp, byte>(instruction, op),
-        2 => One<TOp, ushort>(instruction, op),
-        4 => One<TOp, uint>(instruction, op),
-        _ => One<TOp, ulong>(instruction, op),
+        1 => One<TOp, Word8>(instruction, op),
+        2 => One<TOp, Word16>(instruction, op),
+        4 => One<TOp, Word32>(instruction, op),
+        _ => One<TOp, Word64>(instruction, op),
     };
 
-    private static nint One<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
+    private static nint One<TOp, T>(in Instruction instruction, in Op op) where TOp : struct, IUnary where T : unmanaged
     {
         if (instruction.Op0Kind != OpKind.Memory) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Reg<TOp, T>;
         if (!IsFlat(instruction, op)) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Mem<TOp, T>;

@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -8,7 +7,7 @@ namespace Vmm.Backends.Software.Interpret;
 /// <summary>ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, TEST, INC, DEC, NEG and NOT.</summary>
 internal static partial class AluOps
 {
-    private static ref Op RegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op RegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged
     {
         ref var s = ref cpu.S;
         var a = cpu.Reg<T>(op.A);
@@ -19,7 +18,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op RegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op RegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged
     {
         ref var s = ref cpu.S;
         var a = cpu.Reg<T>(op.A);
@@ -30,7 +29,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op RegMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op RegMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var b)) return ref cpu.Fault(ref op);
         ref var s = ref cpu.S;
@@ -41,14 +40,14 @@ internal static partial class AluOps
         return ref Vcpu.Next(ref op);
     }
 
-    private static ref Op MemReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> =>
+    private static ref Op MemReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged =>
         ref Memory<TOp, T>(cpu, ref op, cpu.Reg<T>(op.A));
 
-    private static ref Op MemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T> =>
+    private static ref Op MemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IBinary where T : unmanaged =>
         ref Memory<TOp, T>(cpu, ref op, Width.Imm<T>(ref op));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ref Op Memory<TOp, T>(Vcpu cpu, ref Op op, T b) where TOp : struct, IBinary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Memory<TOp, T>(Vcpu cpu, ref Op op, T b) where TOp : struct, IBinary where T : unmanaged
     {
         ref var s = ref cpu.S;
         T a, r;
@@ -83,13 +82,13 @@ internal static partial class AluOps
     }
 
     /// <summary>TEST of a register with itself.</summary>
-    private static ref Op TestSelf<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+    private static ref Op TestSelf<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         cpu.S.SetLogic(cpu.Reg<T>(op.A));
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op Reg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Reg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged
     {
         var a = cpu.Reg<T>(op.A);
         var r = TOp.Run(a);
@@ -98,7 +97,7 @@ internal static partial class AluOps
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op Mem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Mem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IUnary where T : unmanaged
     {
         T a, r;
         Cell cell;

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -30,12 +29,12 @@ internal static unsafe partial class BitOps
 
     private static nint Test<TOp>(in Instruction instruction, in Op op) where TOp : struct, IChange => op.Size switch
     {
-        2 => Test<TOp, ushort>(instruction),
-        4 => Test<TOp, uint>(instruction),
-        _ => Test<TOp, ulong>(instruction),
+        2 => Test<TOp, Word16>(instruction),
+        4 => Test<TOp, Word32>(instruction),
+        _ => Test<TOp, Word64>(instruction),
     };
 
-    private static nint Test<TOp, T>(in Instruction instruction) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T> =>
+    private static nint Test<TOp, T>(in Instruction instruction) where TOp : struct, IChange where T : unmanaged =>
         (instruction.Op0Kind == OpKind.Memory, instruction.Op1Kind == OpKind.Register) switch
         {
             (false, true) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&TestRegReg<TOp, T>,
@@ -46,21 +45,21 @@ internal static unsafe partial class BitOps
 
     private static nint Scan<TOp>(in Instruction instruction, in Op op) where TOp : struct, IScan => op.Size switch
     {
-        2 => Scan<TOp, ushort>(instruction),
-        4 => Scan<TOp, uint>(instruction),
-        _ => Scan<TOp, ulong>(instruction),
+        2 => Scan<TOp, Word16>(instruction),
+        4 => Scan<TOp, Word32>(instruction),
+        _ => Scan<TOp, Word64>(instruction),
     };
 
-    private static nint Scan<TOp, T>(in Instruction instruction) where TOp : struct, IScan where T : unmanaged, IBinaryInteger<T> =>
+    private static nint Scan<TOp, T>(in Instruction instruction) where TOp : struct, IScan where T : unmanaged =>
         instruction.Op1Kind == OpKind.Memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&ScanMem<TOp, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&ScanReg<TOp, T>;
 
     private static nint Crc(in Instruction instruction) =>
         (instruction.Op1Kind == OpKind.Memory ? instruction.MemorySize.GetSize() : instruction.Op1Register.GetSize()) switch
         {
-            1 => Crc<byte>(instruction),
-            2 => Crc<ushort>(instruction),
-            4 => Crc<uint>(instruction),
-            _ => Crc<ulong>(instruction),
+            1 => Crc<Word8>(instruction),
+            2 => Crc<Word16>(instruction),
+            4 => Crc<Word32>(instruction),
+            _ => Crc<Word64>(instruction),
         };
 
     private static nint Crc<T>(in Instruction instruction) where T : unmanaged =>

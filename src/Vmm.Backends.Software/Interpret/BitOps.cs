@@ -14,57 +14,57 @@ internal static partial class BitOps
         /// <summary>False for BT.</summary>
         static abstract bool Writes { get; }
 
-        static abstract T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T>;
+        static abstract T Run<T>(T a, T bit) where T : unmanaged;
     }
 
     private readonly struct Keep : IChange
     {
         public static bool Writes => false;
 
-        public static T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T> => a;
+        public static T Run<T>(T a, T bit) where T : unmanaged => a;
     }
 
     private readonly struct Set : IChange
     {
         public static bool Writes => true;
 
-        public static T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T> => a | bit;
+        public static T Run<T>(T a, T bit) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) | Width.Zero(bit));
     }
 
     private readonly struct Clear : IChange
     {
         public static bool Writes => true;
 
-        public static T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T> => a & ~bit;
+        public static T Run<T>(T a, T bit) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) & ~Width.Zero(bit));
     }
 
     private readonly struct Flip : IChange
     {
         public static bool Writes => true;
 
-        public static T Run<T>(T a, T bit) where T : unmanaged, IBinaryInteger<T> => a ^ bit;
+        public static T Run<T>(T a, T bit) where T : unmanaged => Width.Narrow<T>(Width.Zero(a) ^ Width.Zero(bit));
     }
 
-    private static ref Op TestRegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static ref Op TestRegReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged
     {
         Register<TOp, T>(cpu, ref op, (int)Width.Zero(cpu.Reg<T>(op.B)) & (Width.Bits<T>() - 1));
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op TestRegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static ref Op TestRegImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged
     {
         Register<TOp, T>(cpu, ref op, (int)op.Imm & (Width.Bits<T>() - 1));
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op TestMemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static ref Op TestMemImm<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged
     {
         if (!TryMemory<TOp, T>(cpu, ref op, (int)op.Imm & (Width.Bits<T>() - 1))) return ref cpu.Fault(ref op);
         return ref cpu.Chain(ref op);
     }
 
     /// <summary>A register as bit offset reaches over all of memory, backwards too: the operand is the word the bit is in.</summary>
-    private static ref Op TestMemReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static ref Op TestMemReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IChange where T : unmanaged
     {
         var offset = (long)Width.Sign(cpu.Reg<T>(op.A));
         var far = op;
@@ -74,14 +74,14 @@ internal static partial class BitOps
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Register<TOp, T>(Vcpu cpu, ref Op op, int bit) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static void Register<TOp, T>(Vcpu cpu, ref Op op, int bit) where TOp : struct, IChange where T : unmanaged
     {
         var a = cpu.Reg<T>(op.A);
         if (TOp.Writes) cpu.SetReg(op.A, TOp.Run(a, Width.Narrow<T>(1UL << bit)));
         SetCarry(ref cpu.S, Width.Zero(a) >> bit);
     }
 
-    private static bool TryMemory<TOp, T>(Vcpu cpu, ref Op op, int bit) where TOp : struct, IChange where T : unmanaged, IBinaryInteger<T>
+    private static bool TryMemory<TOp, T>(Vcpu cpu, ref Op op, int bit) where TOp : struct, IChange where T : unmanaged
     {
         T a;
         if (TOp.Writes)
@@ -117,17 +117,17 @@ internal static partial class BitOps
         /// <summary>BSF and BSR leave the destination alone when the operand is zero.</summary>
         static abstract bool KeepsOnZero { get; }
 
-        static abstract T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>;
+        static abstract T Run<T>(ref CpuState s, T a) where T : unmanaged;
     }
 
     private readonly struct ScanForward : IScan
     {
         public static bool KeepsOnZero => true;
 
-        public static T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>
+        public static T Run<T>(ref CpuState s, T a) where T : unmanaged
         {
-            SetZero(ref s, a == T.Zero);
-            return T.TrailingZeroCount(a);
+            SetZero(ref s, Width.Zero(a) == 0);
+            return Width.Narrow<T>((ulong)BitOperations.TrailingZeroCount(Width.Zero(a)));
         }
     }
 
@@ -135,9 +135,9 @@ internal static partial class BitOps
     {
         public static bool KeepsOnZero => true;
 
-        public static T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>
+        public static T Run<T>(ref CpuState s, T a) where T : unmanaged
         {
-            SetZero(ref s, a == T.Zero);
+            SetZero(ref s, Width.Zero(a) == 0);
             return Width.Narrow<T>((ulong)BitOperations.Log2(Width.Zero(a)));
         }
     }
@@ -146,11 +146,12 @@ internal static partial class BitOps
     {
         public static bool KeepsOnZero => false;
 
-        public static T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>
+        public static T Run<T>(ref CpuState s, T a) where T : unmanaged
         {
-            var r = T.TrailingZeroCount(a);
-            SetCarryZero(ref s, a == T.Zero, r == T.Zero);
-            return r;
+            var zero = Width.Zero(a) == 0;
+            var count = zero ? Width.Bits<T>() : BitOperations.TrailingZeroCount(Width.Zero(a));
+            SetCarryZero(ref s, zero, count == 0);
+            return Width.Narrow<T>((ulong)count);
         }
     }
 
@@ -158,11 +159,11 @@ internal static partial class BitOps
     {
         public static bool KeepsOnZero => false;
 
-        public static T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>
+        public static T Run<T>(ref CpuState s, T a) where T : unmanaged
         {
-            var r = T.LeadingZeroCount(a);
-            SetCarryZero(ref s, a == T.Zero, r == T.Zero);
-            return r;
+            var count = BitOperations.LeadingZeroCount(Width.Zero(a)) - (64 - Width.Bits<T>());
+            SetCarryZero(ref s, Width.Zero(a) == 0, count == 0);
+            return Width.Narrow<T>((ulong)count);
         }
     }
 
@@ -170,26 +171,26 @@ internal static partial class BitOps
     {
         public static bool KeepsOnZero => false;
 
-        public static T Run<T>(ref CpuState s, T a) where T : unmanaged, IBinaryInteger<T>
+        public static T Run<T>(ref CpuState s, T a) where T : unmanaged
         {
-            s.SetArithmetic(a == T.Zero ? Flags.ZF : 0);
-            return T.PopCount(a);
+            s.SetArithmetic(Width.Zero(a) == 0 ? Flags.ZF : 0);
+            return Width.Narrow<T>((ulong)BitOperations.PopCount(Width.Zero(a)));
         }
     }
 
-    private static ref Op ScanReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged, IBinaryInteger<T>
+    private static ref Op ScanReg<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged
     {
         var a = cpu.Reg<T>(op.B);
         var r = TOp.Run(ref cpu.S, a);
-        if (!TOp.KeepsOnZero || a != T.Zero) cpu.SetReg(op.A, r);
+        if (!TOp.KeepsOnZero || Width.Zero(a) != 0) cpu.SetReg(op.A, r);
         return ref cpu.Chain(ref op);
     }
 
-    private static ref Op ScanMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged, IBinaryInteger<T>
+    private static ref Op ScanMem<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IScan where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var a)) return ref cpu.Fault(ref op);
         var r = TOp.Run(ref cpu.S, a);
-        if (!TOp.KeepsOnZero || a != T.Zero) cpu.SetReg(op.A, r);
+        if (!TOp.KeepsOnZero || Width.Zero(a) != 0) cpu.SetReg(op.A, r);
         return ref Vcpu.Next(ref op);
     }
 

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -56,17 +55,17 @@ internal static unsafe partial class BmiOps
 
     private static nint Choose<TOp>(OpKind kind, in Op op) where TOp : struct, IBmi => (kind == OpKind.Memory, op.Size) switch
     {
-        (false, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromReg<TOp, uint>,
-        (false, _) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromReg<TOp, ulong>,
-        (true, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromMem<TOp, uint>,
-        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromMem<TOp, ulong>,
+        (false, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromReg<TOp, Word32>,
+        (false, _) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromReg<TOp, Word64>,
+        (true, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromMem<TOp, Word32>,
+        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&FromMem<TOp, Word64>,
     };
 
     private static nint Rotate(in Instruction instruction, in Op op) => (instruction.Op1Kind == OpKind.Memory, op.Size) switch
     {
-        (false, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateReg<uint>,
-        (false, _) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateReg<ulong>,
-        (true, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateMem<uint>,
-        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateMem<ulong>,
+        (false, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateReg<Word32>,
+        (false, _) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateReg<Word64>,
+        (true, 4) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateMem<Word32>,
+        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&RotateMem<Word64>,
     };
 }

@@ -38,10 +38,10 @@ internal static unsafe partial class ControlOps
         switch (instruction.FlowControl)
         {
             case FlowControl.ConditionalBranch when instruction.ConditionCode != ConditionCode.None && instruction.Mnemonic is not (Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne):
-                op.Extra = Width(instruction.Op0Kind);
+                op.Extra = BranchBits(instruction.Op0Kind);
                 return s_jcc[Condition(instruction.ConditionCode)];
             case FlowControl.ConditionalBranch:
-                op.Extra = Width(instruction.Op0Kind);
+                op.Extra = BranchBits(instruction.Op0Kind);
                 op.Size = code switch
                 {
                     Code.Jcxz_rel8_16 or Code.Jcxz_rel8_32 or Code.Loop_rel8_16_CX or Code.Loop_rel8_32_CX or Code.Loope_rel8_16_CX
@@ -63,26 +63,26 @@ internal static unsafe partial class ControlOps
         switch (code)
         {
             case Code.Jmp_rel8_16 or Code.Jmp_rel8_32 or Code.Jmp_rel8_64 or Code.Jmp_rel16 or Code.Jmp_rel32_32 or Code.Jmp_rel32_64:
-                op.Extra = Width(instruction.Op0Kind);
+                op.Extra = BranchBits(instruction.Op0Kind);
                 return (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpNear;
             case Code.Call_rel16 or Code.Call_rel32_32 or Code.Call_rel32_64:
-                op.Extra = Width(instruction.Op0Kind);
-                return op.Extra switch { 16 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<ushort>, 32 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<uint>, _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<ulong> };
-            case Code.Jmp_rm16: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<ushort> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<ushort>;
-            case Code.Jmp_rm32: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<uint> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<uint>;
-            case Code.Jmp_rm64: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<ulong> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<ulong>;
-            case Code.Call_rm16: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<ushort> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<ushort>;
-            case Code.Call_rm32: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<uint> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<uint>;
-            case Code.Call_rm64: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<ulong> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<ulong>;
-            case Code.Retnw or Code.Retnw_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<ushort>;
-            case Code.Retnd or Code.Retnd_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<uint>;
-            case Code.Retnq or Code.Retnq_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<ulong>;
+                op.Extra = BranchBits(instruction.Op0Kind);
+                return op.Extra switch { 16 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<Word16>, 32 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<Word32>, _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallNear<Word64> };
+            case Code.Jmp_rm16: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<Word16> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<Word16>;
+            case Code.Jmp_rm32: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<Word32> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<Word32>;
+            case Code.Jmp_rm64: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpMemory<Word64> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&JumpRegister<Word64>;
+            case Code.Call_rm16: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<Word16> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<Word16>;
+            case Code.Call_rm32: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<Word32> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<Word32>;
+            case Code.Call_rm64: return memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallMemory<Word64> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&CallRegister<Word64>;
+            case Code.Retnw or Code.Retnw_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<Word16>;
+            case Code.Retnd or Code.Retnd_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<Word32>;
+            case Code.Retnq or Code.Retnq_imm16: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Return<Word64>;
             case Code.Ud2 or Code.Ud0 or Code.Ud0_r16_rm16 or Code.Ud0_r32_rm32 or Code.Ud0_r64_rm64 or Code.Ud1_r16_rm16 or Code.Ud1_r32_rm32 or Code.Ud1_r64_rm64: return Undefined;
             default: return 0;
         }
     }
 
-    private static ushort Width(OpKind kind) => kind switch { OpKind.NearBranch16 => 16, OpKind.NearBranch32 => 32, _ => 64 };
+    private static ushort BranchBits(OpKind kind) => kind switch { OpKind.NearBranch16 => 16, OpKind.NearBranch32 => 32, _ => 64 };
 
     internal static int Condition(ConditionCode code) => code switch
     {

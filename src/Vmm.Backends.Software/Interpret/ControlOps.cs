@@ -129,29 +129,29 @@ internal static partial class ControlOps
     private static ref Op CallNear<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var target = cpu.Reg<ulong>(Vcpu.RipSlot) + op.Imm;
-        return ref Call<T>(cpu, ref op, typeof(T) == typeof(ushort) ? (ushort)target : typeof(T) == typeof(uint) ? (uint)target : target);
+        return ref Call<T>(cpu, ref op, Width.Zero(Width.Narrow<T>(target)));
     }
 
-    private static ref Op JumpRegister<T>(Vcpu cpu, ref Op op) where T : unmanaged => ref JumpTo(cpu, ref op, Extend(cpu.Reg<T>(op.A)));
+    private static ref Op JumpRegister<T>(Vcpu cpu, ref Op op) where T : unmanaged => ref JumpTo(cpu, ref op, Width.Zero(cpu.Reg<T>(op.A)));
 
     private static ref Op JumpMemory<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var target)) return ref cpu.Fault(ref op);
-        return ref JumpTo(cpu, ref op, Extend(target));
+        return ref JumpTo(cpu, ref op, Width.Zero(target));
     }
 
-    private static ref Op CallRegister<T>(Vcpu cpu, ref Op op) where T : unmanaged => ref Call<T>(cpu, ref op, Extend(cpu.Reg<T>(op.A)));
+    private static ref Op CallRegister<T>(Vcpu cpu, ref Op op) where T : unmanaged => ref Call<T>(cpu, ref op, Width.Zero(cpu.Reg<T>(op.A)));
 
     private static ref Op CallMemory<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryLoad<T>(ref op, out var target)) return ref cpu.Fault(ref op);
-        return ref Call<T>(cpu, ref op, Extend(target));
+        return ref Call<T>(cpu, ref op, Width.Zero(target));
     }
 
     private static ref Op Return<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         if (!cpu.TryPeek<T>(0, out var value)) return ref cpu.Fault(ref op);
-        var target = Extend(value);
+        var target = Width.Zero(value);
         if (!cpu.IsCodeAddress(target)) return ref cpu.Fault(ref op, Vector.GP);
         cpu.AdjustStack((uint)Unsafe.SizeOf<T>() + op.Imm);
         cpu.S.Rip = target;
@@ -175,8 +175,4 @@ internal static partial class ControlOps
         cpu.S.Rip = target;
         return ref cpu.Continue();
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Extend<T>(T value) where T : unmanaged =>
-        typeof(T) == typeof(ushort) ? Unsafe.BitCast<T, ushort>(value) : typeof(T) == typeof(uint) ? Unsafe.BitCast<T, uint>(value) : Unsafe.BitCast<T, ulong>(value);
 }

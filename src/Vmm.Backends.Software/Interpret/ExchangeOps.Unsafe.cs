@@ -1,4 +1,3 @@
-using System.Numerics;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -24,10 +23,10 @@ internal static unsafe partial class ExchangeOps
 
                 op.Handler = op.Size switch
                 {
-                    1 => Choose<byte>(instruction.Mnemonic, memory),
-                    2 => Choose<ushort>(instruction.Mnemonic, memory),
-                    4 => Choose<uint>(instruction.Mnemonic, memory),
-                    _ => Choose<ulong>(instruction.Mnemonic, memory),
+                    1 => Choose<Word8>(instruction.Mnemonic, memory),
+                    2 => Choose<Word16>(instruction.Mnemonic, memory),
+                    4 => Choose<Word32>(instruction.Mnemonic, memory),
+                    _ => Choose<Word64>(instruction.Mnemonic, memory),
                 };
                 return true;
             case Mnemonic.Cmpxchg8b:
@@ -41,7 +40,7 @@ internal static unsafe partial class ExchangeOps
         }
     }
 
-    private static nint Choose<T>(Mnemonic mnemonic, bool memory) where T : unmanaged, IBinaryInteger<T> => (mnemonic, memory) switch
+    private static nint Choose<T>(Mnemonic mnemonic, bool memory) where T : unmanaged => (mnemonic, memory) switch
     {
         (Mnemonic.Xchg, false) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&XchgReg<T>,
         (Mnemonic.Xchg, true) => (nint)(delegate*<Vcpu, ref Op, ref Op>)&XchgMem<T>,

@@ -1,8 +1,6 @@
-using System.Numerics;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
-using Vector = Vmm.Backends.Software.Cpu.Vector;
 
 namespace Vmm.Backends.Software.Interpret;
 
@@ -31,10 +29,10 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    private static ref Op XaddReg<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+    private static ref Op XaddReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var (a, b) = (cpu.Reg<T>(op.A), cpu.Reg<T>(op.B));
-        var r = a + b;
+        var r = Width.Add(a, b);
         // The sum wins if both are the same register.
         cpu.SetReg(op.B, a);
         cpu.SetReg(op.A, r);
@@ -42,7 +40,7 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    private static ref Op XaddMem<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+    private static ref Op XaddMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var b = cpu.Reg<T>(op.A);
         T a, r;
@@ -50,7 +48,7 @@ internal static partial class ExchangeOps
         do
         {
             if (!cpu.TryBeginUpdate(ref op, out a, out cell)) return ref cpu.Fault(ref op);
-            r = a + b;
+            r = Width.Add(a, b);
         }
         while (!cpu.EndUpdate(ref op, cell, a, r));
         cpu.SetReg(op.A, a);
@@ -58,18 +56,18 @@ internal static partial class ExchangeOps
         return ref Vcpu.Next(ref op);
     }
 
-    private static ref Op CompareReg<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+    private static ref Op CompareReg<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var (accumulator, a, b) = (cpu.Reg<T>(0), cpu.Reg<T>(op.A), cpu.Reg<T>(op.B));
         // Unlike memory, a register that does not match is not written at all: its upper half stays.
-        if (accumulator == a) cpu.SetReg(op.A, b);
+        if (Width.Same(accumulator, a)) cpu.SetReg(op.A, b);
         else cpu.SetReg(0, a);
 
-        cpu.S.SetSub(accumulator, a, accumulator - a);
+        cpu.S.SetSub(accumulator, a, Width.Sub(accumulator, a));
         return ref Vcpu.Next(ref op);
     }
 
-    private static ref Op CompareMem<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+    private static ref Op CompareMem<T>(Vcpu cpu, ref Op op) where T : unmanaged
     {
         var (accumulator, b) = (cpu.Reg<T>(0), cpu.Reg<T>(op.A));
         T a;
@@ -78,9 +76,9 @@ internal static partial class ExchangeOps
         {
             if (!cpu.TryBeginUpdate(ref op, out a, out cell)) return ref cpu.Fault(ref op);
         }
-        while (!cpu.EndUpdate(ref op, cell, a, accumulator == a ? b : a));
-        if (accumulator != a) cpu.SetReg(0, a);
-        cpu.S.SetSub(accumulator, a, accumulator - a);
+        while (!cpu.EndUpdate(ref op, cell, a, Width.Same(accumulator, a) ? b : a));
+        if (!Width.Same(accumulator, a)) cpu.SetReg(0, a);
+        cpu.S.SetSub(accumulator, a, Width.Sub(accumulator, a));
         return ref Vcpu.Next(ref op);
     }
 

@@ -41,12 +41,12 @@ internal static unsafe partial class MoveOps
                 // AL is added by the handler; the decoder's index would be all of RAX.
                 op.Index = Vcpu.ZeroSlot;
                 return (nint)(delegate*<Vcpu, ref Op, ref Op>)&Translate;
-            case Mnemonic.Cbw: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<byte, ushort>;
-            case Mnemonic.Cwde: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<ushort, uint>;
-            case Mnemonic.Cdqe: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<uint, ulong>;
-            case Mnemonic.Cwd: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<ushort>;
-            case Mnemonic.Cdq: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<uint>;
-            case Mnemonic.Cqo: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<ulong>;
+            case Mnemonic.Cbw: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<Word8, Word16>;
+            case Mnemonic.Cwde: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<Word16, Word32>;
+            case Mnemonic.Cdqe: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&WidenAccumulator<Word32, Word64>;
+            case Mnemonic.Cwd: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<Word16>;
+            case Mnemonic.Cdq: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<Word32>;
+            case Mnemonic.Cqo: return (nint)(delegate*<Vcpu, ref Op, ref Op>)&SpreadSign<Word64>;
             default: return 0;
         }
     }
@@ -59,7 +59,7 @@ internal static unsafe partial class MoveOps
             if (instruction.GetOpKind(i) == OpKind.Register && !instruction.GetOpRegister(i).IsGPR()) return 0;
         }
 
-        return op.Size switch { 1 => Mov<byte>(instruction, op), 2 => Mov<ushort>(instruction, op), 4 => Mov<uint>(instruction, op), _ => Mov<ulong>(instruction, op) };
+        return op.Size switch { 1 => Mov<Word8>(instruction, op), 2 => Mov<Word16>(instruction, op), 4 => Mov<Word32>(instruction, op), _ => Mov<Word64>(instruction, op) };
     }
 
     private static nint Mov<T>(in Instruction instruction, in Op op) where T : unmanaged
@@ -92,10 +92,10 @@ internal static unsafe partial class MoveOps
     // Writing 64 bits is what writing 32 zero-extended ones comes to.
     private static nint Zero(in Instruction instruction, in Op op) => (SourceSize(instruction), op.Size) switch
     {
-        (1, 2) => Zero<byte, ushort>(instruction, op),
-        (1, _) => Zero<byte, ulong>(instruction, op),
-        (_, 2) => Zero<ushort, ushort>(instruction, op),
-        _ => Zero<ushort, ulong>(instruction, op),
+        (1, 2) => Zero<Word8, Word16>(instruction, op),
+        (1, _) => Zero<Word8, Word64>(instruction, op),
+        (_, 2) => Zero<Word16, Word16>(instruction, op),
+        _ => Zero<Word16, Word64>(instruction, op),
     };
 
     private static nint Zero<TFrom, T>(in Instruction instruction, in Op op) where TFrom : unmanaged where T : unmanaged
@@ -107,15 +107,15 @@ internal static unsafe partial class MoveOps
 
     private static nint Sign(in Instruction instruction, in Op op) => (SourceSize(instruction), op.Size) switch
     {
-        (1, 2) => Sign<byte, ushort>(instruction, op),
-        (1, 4) => Sign<byte, uint>(instruction, op),
-        (1, _) => Sign<byte, ulong>(instruction, op),
-        (2, 2) => Sign<ushort, ushort>(instruction, op),
-        (2, 4) => Sign<ushort, uint>(instruction, op),
-        (2, _) => Sign<ushort, ulong>(instruction, op),
-        (_, 2) => Sign<uint, ushort>(instruction, op),
-        (_, 4) => Sign<uint, uint>(instruction, op),
-        _ => Sign<uint, ulong>(instruction, op),
+        (1, 2) => Sign<Word8, Word16>(instruction, op),
+        (1, 4) => Sign<Word8, Word32>(instruction, op),
+        (1, _) => Sign<Word8, Word64>(instruction, op),
+        (2, 2) => Sign<Word16, Word16>(instruction, op),
+        (2, 4) => Sign<Word16, Word32>(instruction, op),
+        (2, _) => Sign<Word16, Word64>(instruction, op),
+        (_, 2) => Sign<Word32, Word16>(instruction, op),
+        (_, 4) => Sign<Word32, Word32>(instruction, op),
+        _ => Sign<Word32, Word64>(instruction, op),
     };
 
     private static nint Sign<TFrom, T>(in Instruction instruction, in Op op) where TFrom : unmanaged where T : unmanaged
@@ -127,16 +127,16 @@ internal static unsafe partial class MoveOps
 
     private static nint LoadSwapped(in Op op) => op.Size switch
     {
-        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<ushort>,
-        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<uint>,
-        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<ulong>,
+        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<Word16>,
+        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<Word32>,
+        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedLoad<Word64>,
     };
 
     private static nint StoreSwapped(in Op op) => op.Size switch
     {
-        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<ushort>,
-        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<uint>,
-        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<ulong>,
+        2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<Word16>,
+        4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<Word32>,
+        _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&SwappedStore<Word64>,
     };
 
     private static nint LoadAddress(ref Op op)
@@ -147,14 +147,14 @@ internal static unsafe partial class MoveOps
             if (op.Size == 8 && op.Index == Vcpu.ZeroSlot) return (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaBase;
             return op.Size switch
             {
-                2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<ushort>,
-                4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<uint>,
-                _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<ulong>,
+                2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<Word16>,
+                4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<Word32>,
+                _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&Lea<Word64>,
             };
         }
 
         op.Imm = address == 2 ? ushort.MaxValue : uint.MaxValue;
-        return op.Size == 4 ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaNarrow<uint> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaNarrow<ulong>;
+        return op.Size == 4 ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaNarrow<Word32> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&LeaNarrow<Word64>;
     }
 
     private static nint Conditional(in Instruction instruction, in Op op) => instruction.ConditionCode switch
@@ -184,7 +184,7 @@ internal static unsafe partial class MoveOps
             return instruction.Op0Kind == OpKind.Memory ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&SetMem<TCondition> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&SetReg<TCondition>;
         }
 
-        return op.Size switch { 2 => MoveIf<TCondition, ushort>(instruction), 4 => MoveIf<TCondition, uint>(instruction), _ => MoveIf<TCondition, ulong>(instruction) };
+        return op.Size switch { 2 => MoveIf<TCondition, Word16>(instruction), 4 => MoveIf<TCondition, Word32>(instruction), _ => MoveIf<TCondition, Word64>(instruction) };
     }
 
     private static nint MoveIf<TCondition, T>(in Instruction instruction) where TCondition : struct, ICondition where T : unmanaged =>

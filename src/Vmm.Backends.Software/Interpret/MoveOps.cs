@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
 using Vmm.Backends.Software.Mmu;
@@ -166,10 +165,6 @@ internal static partial class MoveOps
         return ref cpu.Chain(ref op);
     }
 
-    private static T Reverse<T>(T value) where T : unmanaged
-    {
-        if (typeof(T) == typeof(ushort)) return Unsafe.BitCast<ushort, T>(BinaryPrimitives.ReverseEndianness(Unsafe.BitCast<T, ushort>(value)));
-        if (typeof(T) == typeof(uint)) return Unsafe.BitCast<uint, T>(BinaryPrimitives.ReverseEndianness(Unsafe.BitCast<T, uint>(value)));
-        return Unsafe.BitCast<ulong, T>(BinaryPrimitives.ReverseEndianness(Unsafe.BitCast<T, ulong>(value)));
-    }
+    private static T Reverse<T>(T value) where T : unmanaged =>
+        Width.Narrow<T>(BinaryPrimitives.ReverseEndianness(Width.Zero(value)) >> (64 - Width.Bits<T>()));
 }

@@ -11,7 +11,7 @@ internal static unsafe partial class MulDivOps
     public static bool TryBind(in Instruction instruction, ref Op op)
     {
         if (instruction.Mnemonic is not (Mnemonic.Mul or Mnemonic.Imul or Mnemonic.Div or Mnemonic.Idiv or Mnemonic.Mulx)) return false;
-        op.Handler = op.Size switch { 1 => Choose<byte>(instruction, op), 2 => Choose<ushort>(instruction, op), 4 => Choose<uint>(instruction, op), _ => Choose<ulong>(instruction, op) };
+        op.Handler = op.Size switch { 1 => Choose<Word8>(instruction, op), 2 => Choose<Word16>(instruction, op), 4 => Choose<Word32>(instruction, op), _ => Choose<Word64>(instruction, op) };
         return op.Handler != 0;
     }
 

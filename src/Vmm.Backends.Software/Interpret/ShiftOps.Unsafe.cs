@@ -28,10 +28,10 @@ internal static unsafe partial class ShiftOps
 
     private static nint Single<TOp>(in Instruction instruction, ref Op op) where TOp : struct, IShift => op.Size switch
     {
-        1 => Single<TOp, byte>(instruction, ref op),
-        2 => Single<TOp, ushort>(instruction, ref op),
-        4 => Single<TOp, uint>(instruction, ref op),
-        _ => Single<TOp, ulong>(instruction, ref op),
+        1 => Single<TOp, Word8>(instruction, ref op),
+        2 => Single<TOp, Word16>(instruction, ref op),
+        4 => Single<TOp, Word32>(instruction, ref op),
+        _ => Single<TOp, Word64>(instruction, ref op),
     };
 
     private static nint Single<TOp, T>(in Instruction instruction, ref Op op) where TOp : struct, IShift where T : unmanaged
@@ -54,17 +54,17 @@ internal static unsafe partial class ShiftOps
         {
             return op.Size switch
             {
-                2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, ushort>,
-                4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, uint>,
-                _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, ulong>,
+                2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, Word16>,
+                4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, Word32>,
+                _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleMem<TLeft, Word64>,
             };
         }
 
         return op.Size switch
         {
-            2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, ushort>,
-            4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, uint>,
-            _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, ulong>,
+            2 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, Word16>,
+            4 => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, Word32>,
+            _ => (nint)(delegate*<Vcpu, ref Op, ref Op>)&DoubleReg<TLeft, Word64>,
         };
     }
 }

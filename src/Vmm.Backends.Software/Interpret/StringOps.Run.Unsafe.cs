@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -50,9 +49,43 @@ internal static unsafe partial class StringOps
         return true;
     }
 
+    // The framework's own loops are quick for its own types only.
+    // SAFETY: the caller's run holds count elements.
+    private static void Fill<T>(T* at, int count, T value) where T : unmanaged
+    {
+        switch (sizeof(T))
+        {
+            case 1: new Span<byte>(at, count).Fill((byte)Width.Zero(value)); break;
+            case 2: new Span<ushort>(at, count).Fill((ushort)Width.Zero(value)); break;
+            case 4: new Span<uint>(at, count).Fill((uint)Width.Zero(value)); break;
+            default: new Span<ulong>(at, count).Fill(Width.Zero(value)); break;
+        }
+    }
+
+    /// <summary>Where <paramref name="value"/> is, or the first that is not it; -1 if nowhere.</summary>
+    // SAFETY: the caller's run holds count elements.
+    private static int Find<T>(T* at, int count, ulong value, bool other) where T : unmanaged
+    {
+        switch (sizeof(T))
+        {
+            case 1:
+                var bytes = new ReadOnlySpan<byte>(at, count);
+                return other ? bytes.IndexOfAnyExcept((byte)value) : bytes.IndexOf((byte)value);
+            case 2:
+                var words = new ReadOnlySpan<ushort>(at, count);
+                return other ? words.IndexOfAnyExcept((ushort)value) : words.IndexOf((ushort)value);
+            case 4:
+                var doubles = new ReadOnlySpan<uint>(at, count);
+                return other ? doubles.IndexOfAnyExcept((uint)value) : doubles.IndexOf((uint)value);
+            default:
+                var quads = new ReadOnlySpan<ulong>(at, count);
+                return other ? quads.IndexOfAnyExcept(value) : quads.IndexOf(value);
+        }
+    }
+
     private readonly partial struct Move
     {
-        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged
         {
             var count = most;
             if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var from, ref count)) return -1;
@@ -87,7 +120,7 @@ internal static unsafe partial class StringOps
 
     private readonly partial struct Store
     {
-        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged
         {
             var count = most;
             if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Write, out var to, ref count)) return -1;
@@ -95,7 +128,7 @@ internal static unsafe partial class StringOps
             var step = Step<T>(cpu);
             Volatile.WriteBarrier();
             // SAFETY: TryRun gave host memory for count elements, upwards or downwards.
-            new Span<T>(step < 0 ? to - (count - 1) : to, count).Fill(cpu.Reg<T>(Rax));
+            Fill(step < 0 ? to - (count - 1) : to, count, cpu.Reg<T>(Rax));
             cpu.EndRun((uint)(count * sizeof(T)));
             Advance(cpu, ref op, Rdi, step * count);
             return count;
@@ -104,7 +137,7 @@ internal static unsafe partial class StringOps
 
     private readonly partial struct Load
     {
-        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged
         {
             var count = most;
             if (!TryRun<T>(cpu, ref op, Rsi, op.Segment, Access.Read, out var from, ref count)) return -1;
@@ -120,7 +153,7 @@ internal static unsafe partial class StringOps
 
     private readonly partial struct Compare
     {
-        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged
         {
             var count = most;
             if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Read, out var right, ref count)) return -1;
@@ -134,18 +167,18 @@ internal static unsafe partial class StringOps
             // SAFETY: TryRun gave host memory for count elements in the direction of the scan.
             if (whileEqual && direction > 0)
             {
-                index = new ReadOnlySpan<T>(left, count).CommonPrefixLength(new ReadOnlySpan<T>(right, count));
+                index = new ReadOnlySpan<byte>(left, count * sizeof(T)).CommonPrefixLength(new ReadOnlySpan<byte>(right, count * sizeof(T))) / sizeof(T);
             }
             else
             {
-                while (index < count && (Unsafe.ReadUnaligned<T>(left + index * direction) == Unsafe.ReadUnaligned<T>(right + index * direction)) == whileEqual) index++;
+                while (index < count && Width.Same(Unsafe.ReadUnaligned<T>(left + index * direction), Unsafe.ReadUnaligned<T>(right + index * direction)) == whileEqual) index++;
             }
 
             // The flags are those of the element that ended it, or of the last one looked at.
             var last = Math.Min(index, count - 1) * direction;
             var (a, b) = (Unsafe.ReadUnaligned<T>(left + last), Unsafe.ReadUnaligned<T>(right + last));
             Volatile.ReadBarrier();
-            cpu.S.SetSub(a, b, a - b);
+            cpu.S.SetSub(a, b, Width.Sub(a, b));
             count = Math.Min(index + 1, count);
             Advance(cpu, ref op, Rsi, step * count);
             Advance(cpu, ref op, Rdi, step * count);
@@ -155,7 +188,7 @@ internal static unsafe partial class StringOps
 
     private readonly partial struct Scan
     {
-        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>
+        public static int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged
         {
             var count = most;
             if (!TryRun<T>(cpu, ref op, Rdi, 0, Access.Read, out var at, ref count)) return -1;
@@ -168,18 +201,17 @@ internal static unsafe partial class StringOps
             // SAFETY: TryRun gave host memory for count elements in the direction of the scan.
             if (direction > 0)
             {
-                var span = new ReadOnlySpan<T>(at, count);
-                index = whileEqual ? span.IndexOfAnyExcept(a) : span.IndexOf(a);
+                index = Find(at, count, Width.Zero(a), whileEqual);
                 if (index < 0) index = count;
             }
             else
             {
-                while (index < count && (Unsafe.ReadUnaligned<T>(at - index) == a) == whileEqual) index++;
+                while (index < count && Width.Same(Unsafe.ReadUnaligned<T>(at - index), a) == whileEqual) index++;
             }
 
             var b = Unsafe.ReadUnaligned<T>(at + Math.Min(index, count - 1) * direction);
             Volatile.ReadBarrier();
-            cpu.S.SetSub(a, b, a - b);
+            cpu.S.SetSub(a, b, Width.Sub(a, b));
             count = Math.Min(index + 1, count);
             Advance(cpu, ref op, Rdi, step * count);
             return count;

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Iced.Intel;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -22,29 +21,29 @@ internal static unsafe partial class StringOps
     // By code, as MOVSD and CMPSD are also the names of SSE2 instructions.
     private static nint Choose(Code code, bool repeated) => code switch
     {
-        Code.Movsb_m8_m8 => Choose<Move, byte>(repeated),
-        Code.Movsw_m16_m16 => Choose<Move, ushort>(repeated),
-        Code.Movsd_m32_m32 => Choose<Move, uint>(repeated),
-        Code.Movsq_m64_m64 => Choose<Move, ulong>(repeated),
-        Code.Stosb_m8_AL => Choose<Store, byte>(repeated),
-        Code.Stosw_m16_AX => Choose<Store, ushort>(repeated),
-        Code.Stosd_m32_EAX => Choose<Store, uint>(repeated),
-        Code.Stosq_m64_RAX => Choose<Store, ulong>(repeated),
-        Code.Lodsb_AL_m8 => Choose<Load, byte>(repeated),
-        Code.Lodsw_AX_m16 => Choose<Load, ushort>(repeated),
-        Code.Lodsd_EAX_m32 => Choose<Load, uint>(repeated),
-        Code.Lodsq_RAX_m64 => Choose<Load, ulong>(repeated),
-        Code.Cmpsb_m8_m8 => Choose<Compare, byte>(repeated),
-        Code.Cmpsw_m16_m16 => Choose<Compare, ushort>(repeated),
-        Code.Cmpsd_m32_m32 => Choose<Compare, uint>(repeated),
-        Code.Cmpsq_m64_m64 => Choose<Compare, ulong>(repeated),
-        Code.Scasb_AL_m8 => Choose<Scan, byte>(repeated),
-        Code.Scasw_AX_m16 => Choose<Scan, ushort>(repeated),
-        Code.Scasd_EAX_m32 => Choose<Scan, uint>(repeated),
-        Code.Scasq_RAX_m64 => Choose<Scan, ulong>(repeated),
+        Code.Movsb_m8_m8 => Choose<Move, Word8>(repeated),
+        Code.Movsw_m16_m16 => Choose<Move, Word16>(repeated),
+        Code.Movsd_m32_m32 => Choose<Move, Word32>(repeated),
+        Code.Movsq_m64_m64 => Choose<Move, Word64>(repeated),
+        Code.Stosb_m8_AL => Choose<Store, Word8>(repeated),
+        Code.Stosw_m16_AX => Choose<Store, Word16>(repeated),
+        Code.Stosd_m32_EAX => Choose<Store, Word32>(repeated),
+        Code.Stosq_m64_RAX => Choose<Store, Word64>(repeated),
+        Code.Lodsb_AL_m8 => Choose<Load, Word8>(repeated),
+        Code.Lodsw_AX_m16 => Choose<Load, Word16>(repeated),
+        Code.Lodsd_EAX_m32 => Choose<Load, Word32>(repeated),
+        Code.Lodsq_RAX_m64 => Choose<Load, Word64>(repeated),
+        Code.Cmpsb_m8_m8 => Choose<Compare, Word8>(repeated),
+        Code.Cmpsw_m16_m16 => Choose<Compare, Word16>(repeated),
+        Code.Cmpsd_m32_m32 => Choose<Compare, Word32>(repeated),
+        Code.Cmpsq_m64_m64 => Choose<Compare, Word64>(repeated),
+        Code.Scasb_AL_m8 => Choose<Scan, Word8>(repeated),
+        Code.Scasw_AX_m16 => Choose<Scan, Word16>(repeated),
+        Code.Scasd_EAX_m32 => Choose<Scan, Word32>(repeated),
+        Code.Scasq_RAX_m64 => Choose<Scan, Word64>(repeated),
         _ => 0,
     };
 
-    private static nint Choose<TOp, T>(bool repeated) where TOp : struct, IString where T : unmanaged, IBinaryInteger<T> =>
+    private static nint Choose<TOp, T>(bool repeated) where TOp : struct, IString where T : unmanaged =>
         repeated ? (nint)(delegate*<Vcpu, ref Op, ref Op>)&Repeat<TOp, T> : (nint)(delegate*<Vcpu, ref Op, ref Op>)&Once<TOp, T>;
 }

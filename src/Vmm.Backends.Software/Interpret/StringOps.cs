@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
@@ -21,19 +20,19 @@ internal static partial class StringOps
     private interface IString
     {
         /// <summary>Does one element and moves the index registers; false with a fault recorded and nothing changed.</summary>
-        static abstract bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>;
+        static abstract bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged;
 
         /// <summary>
         /// Does as many elements as lie in one page (of each operand), and moves the index registers. Zero: the next element must be
         /// done by itself; negative: a fault has been recorded and nothing changed.
         /// </summary>
-        static abstract int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged, IBinaryInteger<T>;
+        static abstract int Run<T>(Vcpu cpu, ref Op op, int most) where T : unmanaged;
 
         /// <summary>Whether ZF ends the repetition: CMPS and SCAS.</summary>
         static abstract bool Compares { get; }
     }
 
-    private static ref Op Once<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IString where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Once<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IString where T : unmanaged
     {
         if (!TOp.TryOne<T>(cpu, ref op)) return ref cpu.Fault(ref op);
         return ref Vcpu.Next(ref op);
@@ -43,7 +42,7 @@ internal static partial class StringOps
     /// With REP, REPE or REPNE. The registers are those of the next iteration whenever it leaves, for a fault or for a look at
     /// events; it then runs again from there. It counts as one instruction, when it completes.
     /// </summary>
-    private static ref Op Repeat<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IString where T : unmanaged, IBinaryInteger<T>
+    private static ref Op Repeat<TOp, T>(Vcpu cpu, ref Op op) where TOp : struct, IString where T : unmanaged
     {
         var left = cpu.Reg<ulong>(Rcx) & op.Imm;
         // Single step traps after each iteration.
@@ -122,7 +121,7 @@ internal static partial class StringOps
         public static bool Compares => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged
         {
             if (!TrySource<T>(cpu, ref op, out var value) || !TryStore(cpu, ref op, value)) return false;
             var step = Step<T>(cpu);
@@ -137,7 +136,7 @@ internal static partial class StringOps
         public static bool Compares => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged
         {
             if (!TryStore(cpu, ref op, cpu.Reg<T>(Rax))) return false;
             Advance(cpu, ref op, Rdi, Step<T>(cpu));
@@ -150,7 +149,7 @@ internal static partial class StringOps
         public static bool Compares => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged
         {
             if (!TrySource<T>(cpu, ref op, out var value)) return false;
             cpu.SetReg(Rax, value);
@@ -164,14 +163,14 @@ internal static partial class StringOps
         public static bool Compares => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged
         {
             // ES:RDI comes first, as processors do it, when both would fault.
             if (!TryTarget<T>(cpu, ref op, out var b) || !TrySource<T>(cpu, ref op, out var a)) return false;
             var step = Step<T>(cpu);
             Advance(cpu, ref op, Rsi, step);
             Advance(cpu, ref op, Rdi, step);
-            cpu.S.SetSub(a, b, a - b);
+            cpu.S.SetSub(a, b, Width.Sub(a, b));
             return true;
         }
     }
@@ -181,12 +180,12 @@ internal static partial class StringOps
         public static bool Compares => true;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged, IBinaryInteger<T>
+        public static bool TryOne<T>(Vcpu cpu, ref Op op) where T : unmanaged
         {
             if (!TryTarget<T>(cpu, ref op, out var b)) return false;
             var a = cpu.Reg<T>(Rax);
             Advance(cpu, ref op, Rdi, Step<T>(cpu));
-            cpu.S.SetSub(a, b, a - b);
+            cpu.S.SetSub(a, b, Width.Sub(a, b));
             return true;
         }
     }
