@@ -9,10 +9,11 @@ internal sealed unsafe class CodeMap : IDisposable
     /// <summary>The binary logarithm of the bytes that are tracked as one.</summary>
     public const int GranuleShift = 6;
 
-    private readonly Lock _additions = new();
+    // Pages that have their memory together; most have none.
+    private const int ChunkShift = 6, ChunkPages = 1 << ChunkShift;
 
-    // Few, and replaced as a whole, so that they are read without a lock.
-    private (MemoryRegion Region, nint Pages)[] _regions = [];
+    // Few, and replaced as a whole, so that they are read without a lock. For each chunk of pages where it is, or zero.
+    private (MemoryRegion Region, nint Chunks)[] _regions = [];
 
     /// <summary>The granules that bytes of one page lie in.</summary>
     /// <param name="gpa">The first byte.</param>
@@ -25,38 +26,52 @@ internal sealed unsafe class CodeMap : IDisposable
     }
 
     /// <summary>What is known of a page. Any thread.</summary>
-    // SAFETY: there is one for each page of the region, until Dispose.
-    public CodePage* Find(MemoryRegion region, ulong gpa) => (CodePage*)PagesOf(region) + (gpa - region.Start) / MemoryRegion.PageSize;
+    // SAFETY: there is a pointer for each chunk of pages of the region, and what it points to stays until Dispose.
+    public CodePage* Find(MemoryRegion region, ulong gpa)
+    {
+        var page = (gpa - region.Start) / MemoryRegion.PageSize;
+        ref var chunk = ref ((nint*)ChunksOf(region))[page >> ChunkShift];
+        var pages = Volatile.Read(ref chunk);
+        if (pages == 0)
+        {
+            pages = (nint)NativeMemory.AllocZeroed(ChunkPages, (nuint)sizeof(CodePage));
+            var other = Interlocked.CompareExchange(ref chunk, pages, 0);
+            if (other != 0)
+            {
+                NativeMemory.Free((void*)pages);
+                pages = other;
+            }
+        }
+
+        return (CodePage*)pages + (page & (ChunkPages - 1));
+    }
 
     public void Dispose()
     {
-        foreach (var (_, pages) in _regions) NativeMemory.Free((void*)pages);
+        foreach (var (region, chunks) in _regions)
+        {
+            for (var i = 0UL; i < ChunkCount(region); i++) NativeMemory.Free((void*)((nint*)chunks)[i]);
+            NativeMemory.Free((void*)chunks);
+        }
+
         _regions = [];
     }
 
-    private nint PagesOf(MemoryRegion region)
-    {
-        foreach (var (known, pages) in _regions)
-        {
-            if (known == region) return pages;
-        }
+    private static ulong ChunkCount(MemoryRegion region) => (region.Length / MemoryRegion.PageSize + ChunkPages - 1) >> ChunkShift;
 
-        return Add(region);
-    }
-
-    private nint Add(MemoryRegion region)
+    private nint ChunksOf(MemoryRegion region)
     {
-        lock (_additions)
+        while (true)
         {
-            foreach (var (known, pages) in _regions)
+            var regions = _regions;
+            foreach (var (known, chunks) in regions)
             {
-                if (known == region) return pages;
+                if (known == region) return chunks;
             }
 
-            // Zeros straight from the operating system, of which few are ever touched.
-            var added = (nint)NativeMemory.AllocZeroed((nuint)(region.Length / MemoryRegion.PageSize), (nuint)sizeof(CodePage));
-            _regions = [.. _regions, (region, added)];
-            return added;
+            var added = (nint)NativeMemory.AllocZeroed((nuint)ChunkCount(region), (nuint)sizeof(nint));
+            if (Interlocked.CompareExchange(ref _regions, [.. regions, (region, added)], regions) == regions) return added;
+            NativeMemory.Free((void*)added);
         }
     }
 }
