@@ -93,19 +93,19 @@ internal static partial class XsaveOps
     {
         if (!TryExtended(cpu, ref op, Access.Read, out var linear, out var wanted)) return ref cpu.Fault(ref op);
         Span<byte> area = stackalloc byte[XsaveImage.Size];
-        if (!cpu.TryRead<byte>(linear, out _) || !cpu.TryRead<ulong>(linear + LegacySize, out _))
+        // A header that cannot be used is found before a page is missed in front of it.
+        var hasHeader = TryReadBytes(cpu, linear + LegacySize, area.Slice(LegacySize, 64));
+        var present = hasHeader ? BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]) : 0;
+        var layout = hasHeader ? BinaryPrimitives.ReadUInt64LittleEndian(area[(LegacySize + 8)..]) : 0;
+        var compact = layout >> 63 != 0;
+        if (hasHeader && !IsUsable(cpu, area.Slice(LegacySize, 64), present, layout)) return ref cpu.Fault(ref op, Vector.GP);
+        if (!cpu.TryRead<byte>(linear, out _) || !hasHeader)
         {
             cpu.StackFault(ref op);
             return ref cpu.Fault(ref op);
         }
 
-        if (!TryReadBytes(cpu, linear, area[..(LegacySize + 64)])) return ref cpu.Fault(ref op);
-        var present = BinaryPrimitives.ReadUInt64LittleEndian(area[LegacySize..]);
-        var layout = BinaryPrimitives.ReadUInt64LittleEndian(area[(LegacySize + 8)..]);
-        var compact = layout >> 63 != 0;
-        var reserved = area.Slice(LegacySize + (compact ? 16 : 8), compact ? 48 : 16).ContainsAnyExcept((byte)0);
-        if (reserved || (present & ~cpu.S.Xcr0) != 0) return ref cpu.Fault(ref op, Vector.GP);
-        if (compact && (!cpu.Model.Has(CpuFeature.XsaveC) || (layout << 1 >> 1 & ~cpu.S.Xcr0) != 0 || (present & ~layout) != 0)) return ref cpu.Fault(ref op, Vector.GP);
+        if (!TryReadBytes(cpu, linear, area[..LegacySize])) return ref cpu.Fault(ref op);
         if (!TryTouch(cpu, ref op, linear, AreaSize(compact ? wanted & layout : wanted, compact), Access.Read)) return ref cpu.Fault(ref op);
         var avx = XsaveImage.AvxOffset;
         var pkru = compact ? avx + ((layout & XsaveImage.Avx) != 0 ? 256 : 0) : XsaveImage.PkruOffset;
@@ -119,6 +119,14 @@ internal static partial class XsaveOps
         if (takesMxcsr) cpu.S.Mxcsr = mxcsr;
         else if (compact && (wanted & XsaveImage.Sse) != 0) cpu.S.Mxcsr = XsaveImage.InitialMxcsr;
         return ref Vcpu.Next(ref op);
+    }
+
+    private static bool IsUsable(Vcpu cpu, ReadOnlySpan<byte> header, ulong present, ulong layout)
+    {
+        var compact = layout >> 63 != 0;
+        var reserved = header.Slice(compact ? 16 : 8, compact ? 48 : 16).ContainsAnyExcept((byte)0);
+        if (reserved || (present & ~cpu.S.Xcr0) != 0) return false;
+        return !compact || (cpu.Model.Has(CpuFeature.XsaveC) && (layout << 1 >> 1 & ~cpu.S.Xcr0) == 0 && (present & ~layout) == 0);
     }
 
     private static void Load(Vcpu cpu, ReadOnlySpan<byte> area, ulong wanted, ulong load, bool wide, int avx, int pkru)
