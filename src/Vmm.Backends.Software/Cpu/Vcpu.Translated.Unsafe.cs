@@ -29,12 +29,14 @@ internal sealed unsafe partial class Vcpu
     private Translator? MakeTranslator()
     {
         if (!MayTranslate) return null;
+        var translator = Translator.TryCreate(this, _memory, _blocks, _spaces, _windows, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter, Partition.CodePart);
+        MayTranslate = translator is not null;
+        if (translator is null) return null;
         _blocks.RetranslatesAtOnce = Partition.TranslateAfter < Translator.DefaultThreshold;
         _windows.Begin(Partition.TranslateAfter == 0 ? 2 : 16, HostEntropy());
         _tlb.MakeReady();
         UpdateView();
-        _translator = Translator.TryCreate(this, _memory, _blocks, _spaces, _windows, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter, Partition.CodePart);
-        MayTranslate = _translator is not null;
+        _translator = translator;
         // Whoever signals an event closes the cache of targets behind that, if there is one: what was signalled before is seen after this.
         Interlocked.MemoryBarrier();
         return _translator;

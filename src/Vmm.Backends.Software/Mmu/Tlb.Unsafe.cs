@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Backends.Software.Cpu;
-using Vmm.Backends.Software.Decode;
 
 namespace Vmm.Backends.Software.Mmu;
 
@@ -13,7 +12,7 @@ namespace Vmm.Backends.Software.Mmu;
 /// is the permission. Loads and stores of equally placed buffers do not collide, as each has its own array. Behind the arrays is one table
 /// for all (<see cref="Lookaside"/>), of what other pages took the place of and of address spaces that the guest may come back to.
 /// </summary>
-internal sealed unsafe class Tlb
+internal sealed unsafe partial class Tlb
 {
     public const int Size = 1024;
     public const int Supervisor = 0, SupervisorAc = 1, User = 2, Checked = 3, System = 4, Sets = 5;
@@ -29,12 +28,6 @@ internal sealed unsafe class Tlb
 
     /// <summary>Sets of the table behind the arrays.</summary>
     public const int LookasideSets = 4096;
-
-    /// <summary>Pages with decoded code that translated code writes to by itself, at a time.</summary>
-    public const int Marks = 256;
-
-    /// <summary>In the addend of a page behind the arrays: it has decoded code, and comes into no array.</summary>
-    public const int MarkedBit = 1;
 
     private const int FetchSize = 256;
 
@@ -133,25 +126,6 @@ internal sealed unsafe class Tlb
     {
         if (!_behind.TryFind(Key(set, write, linear), Tag(linear), out var addend) || (addend & MarkedBit) != 0) return false;
         Enter(set, write, linear, addend, (long)linear < 0);
-        return true;
-    }
-
-    /// <summary>Lets translated code write beside the code in a page. False if it knows the page already, or there is no place for it.</summary>
-    /// <param name="set">The set.</param>
-    /// <param name="linear">The address.</param>
-    /// <param name="host">Where that is.</param>
-    /// <param name="global">Whether the translation is global.</param>
-    /// <param name="page">What is decoded of the page; it outlives this.</param>
-    public bool TryMark(int set, ulong linear, nint host, bool global, CodePage* page)
-    {
-        if (global != (long)linear < 0) return false;
-        var (key, addend) = (Key(set, true, linear), ((ulong)host - linear) | MarkedBit);
-        // SAFETY: the memory has room for as many.
-        ref var mark = ref ((MarkedPage*)_all.Marks)[(host >> 12) & (Marks - 1)];
-        var hostPage = host & ~(nint)0xFFF;
-        if (mark.Host == hostPage && _behind.TryFind(key, Tag(linear), out var known) && known == addend) return false;
-        mark = new MarkedPage { Host = hostPage, Page = page };
-        _behind.Fill(key, Tag(linear), addend);
         return true;
     }
 
@@ -353,12 +327,6 @@ internal sealed unsafe class Tlb
     }
 
     private static int WrittenSlot(nint hostPage) => (int)(hostPage >> 12) & (WrittenSize - 1);
-
-    private struct MarkedPage
-    {
-        public nint Host;
-        public CodePage* Page;
-    }
 
     private struct WrittenEntry
     {

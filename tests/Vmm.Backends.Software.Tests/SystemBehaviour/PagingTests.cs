@@ -32,6 +32,25 @@ public abstract class PagingTests<TEngine> where TEngine : IEngine
         Assert.Equal(Page + 0x123, guest.State.Cr2);
     }
 
+    // The first page of the area is missing, the header is in the second. A bit of XSTATE_BV that XCR0 has not is found before the page is missed.
+    [Theory]
+    [InlineData(3UL, 14)]
+    [InlineData(1UL << 40, 13)]
+    public void Xrstor_MissingPageInFrontOfTheHeader_FaultsForTheHeaderFirst(ulong present, int vector)
+    {
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            a.mov(eax, 7);
+            a.xor(edx, edx);
+            a.xrstor64(__[rbx]);
+        }).SetPage(Page, 0);
+        guest.State.Cr4 |= 1 << 18;
+        guest.State.Xcr0 = 7;
+        guest.Write(Target + 0x100, present);
+        guest[3] = Target - 0x100;
+        Assert.Equal(vector, guest.RunToTrap().Vector);
+    }
+
     [Fact]
     public void WriteProtectOff_SupervisorWritesReadOnlyPage()
     {
