@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using Vmm.Core.Buses;
+using Vmm.Core.Devices;
 using Vmm.Core.Memory;
 using Vmm.Devices.Pci;
 using Vmm.Devices.Virtio;
@@ -37,14 +38,14 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
             Bus.Mmio.Map(Window, PciWindows.EcamLength, pci.Ecam, pci);
             pci.Insert(function, 1, 0);
             function.Reset();
-            (_transport, Reset, State) = (function, function.Reset, function);
+            (_transport, State) = (function, function);
             _find = () => new PciDriverTransport(Bus, Window + (1 << 15), (uint)Window + PciWindows.EcamLength, Messages);
         }
         else
         {
             var mmio = new VirtioMmio(device, Memory, new InterruptLine(this, 0), options);
             mmio.Map(Bus, Window);
-            (_transport, Reset, State) = (mmio, mmio.Reset, mmio);
+            (_transport, State) = (mmio, mmio);
             _find = () => new MmioDriverTransport(Bus, Window);
         }
 
@@ -61,11 +62,8 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
 
     public VirtioDriver Driver { get; private set; }
 
-    /// <summary>Resets as the machine does.</summary>
-    public Action Reset { get; }
-
     /// <summary>The device as the machine saves it.</summary>
-    public Vmm.Core.State.IStateful State { get; }
+    public IDevice State { get; }
 
     /// <summary>The messages that the function has sent (PCI).</summary>
     public List<MsiMessage> Messages { get; } = [];
@@ -83,6 +81,12 @@ public sealed class VirtioBench : IDisposable, IInterruptSink
     {
         Transport = _find();
         Driver = new VirtioDriver(Transport, Memory, QueueMemory) { Settle = Driver?.Settle };
+    }
+
+    /// <summary>Resets as the machine does: under the device's lock, because threads of the host may be completing requests.</summary>
+    public void Reset()
+    {
+        lock (State) State.Reset();
     }
 
     public byte[] Read(ulong address, int length)
