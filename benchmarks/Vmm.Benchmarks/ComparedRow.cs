@@ -20,7 +20,7 @@ internal sealed record ComparedRow(string Title, double Bound)
     }
 
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"{Title,-40} C {Median(Reference) / 1000,10:F2}   Vmm {Median(Ours) / 1000,10:F2}   ratio {Ratio:F3}{(Bound == 0 ? "" : IsWithin ? $" (at most {Bound})" : $" ABOVE {Bound}")}");
+        $"{Title,-52} C {Median(Reference) / 1000,10:F2}   Vmm {Median(Ours) / 1000,10:F2}   ratio {Ratio:F3}{(Bound == 0 ? "" : IsWithin ? $" (at most {Bound})" : $" ABOVE {Bound}")}");
 
     private static double Median(List<double> samples) => samples.Order().ElementAt(samples.Count / 2);
 }
