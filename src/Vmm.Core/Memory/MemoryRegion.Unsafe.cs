@@ -154,7 +154,10 @@ public sealed unsafe partial class MemoryRegion : IMemoryRegion, IDisposable
         return (PageFlags)Change(ref _flags[page], 0, (byte)~flags);
     }
 
-    /// <summary>Frees the native memory if this object owns it, or disposes its owner. No guest or device may be using the region.</summary>
+    /// <summary>
+    /// Gives back the native memory if this object owns it, or disposes its owner. No guest, device or holder of <see cref="HostAddress"/> may be using it:
+    /// memory of which few pages were touched is cleared and becomes another region's.
+    /// </summary>
     public void Dispose()
     {
         var host = _host;
