@@ -138,7 +138,7 @@ internal sealed unsafe partial class Vcpu
         ref var s = ref S;
         var block = _current;
         if (block == _scratch) return null;
-        var translation = translator.Find(block, s.Rip, _view);
+        var translation = block->Translation == 0 ? null : translator.Find(block, s.Rip, _view);
         if (translation is null)
         {
             if (++block->Heat <= translator.Threshold) return null;
@@ -147,6 +147,7 @@ internal sealed unsafe partial class Vcpu
             _current = block;
             translation = translator.Translate(block, s.Rip, _view, Code(block));
             if (translation is null) return null;
+            block->Heat = translator.HeatElsewhere;
             Counters.TranslatedBlocks++;
         }
 

@@ -43,6 +43,9 @@ internal sealed unsafe class Translation
     /// <summary>The next translation of the same block; zero for none.</summary>
     public int Next { get; set; }
 
+    /// <summary>The one before; zero for none.</summary>
+    public int Previous { get; set; }
+
     /// <summary>The next of those that are dropped together with it, which in the end is itself: blocks translated as one, and hot and first translation.</summary>
     public Translation Kin { get; set; }
 

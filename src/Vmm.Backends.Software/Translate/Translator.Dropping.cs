@@ -39,19 +39,15 @@ internal sealed unsafe partial class Translator
         translation.Incoming = -1;
     }
 
-    // From the list of its block.
+    // From the lists of its block and of its place.
     private void Remove(Translation translation)
     {
-        var block = translation.Block;
-        if (block->Translation == translation.Number)
-        {
-            block->Translation = translation.Next;
-            return;
-        }
-
-        var before = Sites.Translation(block->Translation);
-        while (before.Next != translation.Number) before = Sites.Translation(before.Next);
-        before.Next = translation.Next;
+        if (translation.Next != 0) Sites.Translation(translation.Next).Previous = translation.Previous;
+        if (translation.Previous != 0) Sites.Translation(translation.Previous).Next = translation.Next;
+        else translation.Block->Translation = translation.Next;
+        // It is as warm as it was before the first.
+        if (translation.Block->Translation == 0) translation.Block->Heat = Threshold;
+        if (translation.Entry != 0) _places.Remove(translation);
     }
 
     /// <summary>Drops everything. No translated code may be running.</summary>
@@ -61,9 +57,10 @@ internal sealed unsafe partial class Translator
         {
             if (translation is null) continue;
             translation.Dropped = true;
-            translation.Block->Translation = 0;
+            (translation.Block->Translation, translation.Block->Heat) = (0, Threshold);
         }
 
+        _places.Clear();
         Targets.FlushAll();
         _across.Clear();
         Flushes++;

@@ -17,6 +17,9 @@ internal sealed unsafe partial class Translator : IDisposable
     // windows take room in the caches, which pays where code goes round and round.
     private const int HotFactor = 256, HotTime = 250;
 
+    // Libraries are at other addresses in each process: what has a translation already must run so many times as often for another one.
+    private const int ElsewhereFactor = 16;
+
     // Accesses of a block that are given up, at most.
     private const int MostUnsteady = 16;
 
@@ -30,6 +33,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly long _hotTicks;
     private readonly VcpuMemory _state;
     private readonly Mmu.Windows _windows;
+    private readonly PlaceTable _places;
     // Branches that are linked to other pages, and the numbers of the translations there.
     private readonly List<(int Site, int Target)> _across = [];
     private GCHandle _owner;
@@ -41,6 +45,7 @@ internal sealed unsafe partial class Translator : IDisposable
         _stubs = new Stubs(_emitter);
         _start = _emitter.At;
         _emitter.Cold = memory.Start(0, cold: true);
+        _places = new PlaceTable(Sites);
         Targets = new TargetCache(state, spaces);
         _hotRuns = Math.Max(threshold * HotFactor, 1);
         _hotTicks = (long)_hotRuns * HotTime * Stopwatch.Frequency / 1_000_000_000;
@@ -70,6 +75,9 @@ internal sealed unsafe partial class Translator : IDisposable
 
     /// <summary>Runs in the interpreter before a block is translated.</summary>
     public int Threshold { get; }
+
+    /// <summary>What <see cref="Block.Heat"/> is of a block that has a translation.</summary>
+    public int HeatElsewhere => Threshold - Threshold * ElsewhereFactor;
 
     /// <summary>Where branches find their targets.</summary>
     public TargetCache Targets { get; }
@@ -101,17 +109,7 @@ internal sealed unsafe partial class Translator : IDisposable
     public nint Address(Translation translation) => _memory.Address(translation.Body);
 
     /// <summary>Finds a block's translation for a linear address and a privilege view.</summary>
-    public Translation? Find(Block* block, ulong rip, int view)
-    {
-        for (var number = block->Translation; number != 0;)
-        {
-            var translation = Sites.Translation(number);
-            if (translation.Rip == rip && translation.View == view && translation.Entry != 0) return translation;
-            number = translation.Next;
-        }
-
-        return null;
-    }
+    public Translation? Find(Block* block, ulong rip, int view) => _places.Find(block, rip, view);
 
     /// <summary>Translates a block. Null if its bytes changed meanwhile. No translated code may be running.</summary>
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
@@ -185,8 +183,12 @@ internal sealed unsafe partial class Translator : IDisposable
         _memory.Grow(_emitter.Cold);
         foreach (var translation in translations)
         {
+            var number = Sites.Number(translation);
             translation.Next = translation.Block->Translation;
-            translation.Block->Translation = Sites.Number(translation);
+            if (translation.Next != 0) Sites.Translation(translation.Next).Previous = number;
+            translation.Block->Translation = number;
+            // What is only reached from the block before is not looked for.
+            if (translation.Entry != 0) _places.Add(translation);
             translation.Regions = 1 << Sites.Region;
             plain ??= translation;
             (translation.Kin, plain.Kin) = (plain.Kin, translation);
