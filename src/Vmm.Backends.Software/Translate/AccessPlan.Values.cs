@@ -1,3 +1,4 @@
+using System.Numerics;
 using Iced.Intel;
 using static Vmm.Backends.Software.Translate.RegisterMap;
 
@@ -43,10 +44,14 @@ internal sealed partial class AccessPlan
                 return;
         }
 
-        foreach (var used in _information.GetInfo(instruction).GetUsedRegisters())
+        var use = _uses.Of(instruction);
+        var written = use.Implied;
+        for (var i = 0; i < instruction.OpCount; i++)
         {
-            if (used.Access is not (OpAccess.Read or OpAccess.CondRead) && Number(used.Register) is >= 0 and var written) Renew(written);
+            if (instruction.GetOpKind(i) == OpKind.Register && use.Writes(i) && Number(instruction.GetOpRegister(i)) is >= 0 and var named) written |= 1u << named;
         }
+
+        for (; written != 0; written &= written - 1) Renew(BitOperations.TrailingZeroCount(written));
     }
 
     // The name of one value plus so many times another.

@@ -29,7 +29,7 @@ internal sealed partial class AccessPlan
     // The name of what RSP holds at the entry: all code shares the windows on the stack, so that checks of it are cheap.
     private const long StackKey = Rsp + 1;
 
-    private readonly InstructionInfoFactory _information = new();
+    private readonly OperandUses _uses;
     private readonly Access[] _accesses;
     private readonly Group[] _groups;
     private readonly long[] _value = new long[19];
@@ -45,8 +45,10 @@ internal sealed partial class AccessPlan
     private int _atEntry;
 
     /// <param name="capacity">The most instructions.</param>
-    public AccessPlan(int capacity)
+    /// <param name="uses">What instructions do to their operands.</param>
+    public AccessPlan(int capacity, OperandUses uses)
     {
+        _uses = uses;
         _accesses = new Access[capacity * 2];
         _groups = new Group[capacity * 2];
     }
@@ -144,7 +146,7 @@ internal sealed partial class AccessPlan
             var alignment = Relocatable.Alignment(instruction);
             // A LOCK that is not aligned is dear to the host, and across pages it takes another.
             if (_hot && _entered && Relocatable.IsLocked(instruction)) alignment = instruction.MemorySize.GetSize();
-            var write = _information.GetInfo(instruction).GetOpAccess(i) is not (OpAccess.Read or OpAccess.CondRead);
+            var write = _uses.Of(instruction).Writes(i);
             if ((alignment != 1 && !(_hot && _entered)) || !TryPlace(instruction, out var key, out var offset))
             {
                 _inAddend = -1;

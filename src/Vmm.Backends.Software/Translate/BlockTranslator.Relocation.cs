@@ -11,7 +11,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private bool TryRelocate(ref Instruction instruction)
     {
-        ref readonly var info = ref _information.GetInfo(instruction);
+        var use = _uses.Of(instruction);
         var memory = false;
         var highByte = false;
         for (var i = 0; i < instruction.OpCount; i++)
@@ -44,9 +44,8 @@ internal sealed unsafe partial class BlockTranslator
             if (host >= 0 && !(highByte && guest == Rcx)) continue;
             if (_standIn[guest] == -1) wanted++;
             _standIn[guest] = -2;
-            var access = info.GetOpAccess(i);
-            if (access != OpAccess.Write || register.GetSize() < 4) reads |= 1 << guest;
-            if (access is not (OpAccess.Read or OpAccess.CondRead)) writes |= 1 << guest;
+            if (use.Access(i) != OpAccess.Write || register.GetSize() < 4) reads |= 1 << guest;
+            if (use.Writes(i)) writes |= 1 << guest;
         }
 
         if (!memory && wanted > 0 && TryUsePlace(instruction, writes, highByte || byCount)) return true;
@@ -54,7 +53,7 @@ internal sealed unsafe partial class BlockTranslator
         var (first, index) = (Register.None, Register.R15);
         if (memory)
         {
-            EmitOperand(instruction, info.GetOpAccess(MemoryOperand(instruction)));
+            EmitOperand(instruction, use, MemoryOperand(instruction));
             first = _base < 0 ? Register.None : Register.RAX + _base;
         }
 
@@ -136,11 +135,10 @@ internal sealed unsafe partial class BlockTranslator
             place = i;
         }
 
-        if (!TakesMemory(instruction.Code, place))
+        if (!_uses.Of(instruction).TakesMemory(place))
         {
-            var other = OtherDirection(instruction.Code);
-            if (other == Code.INVALID || !TakesMemory(other, place)) return false;
-            instruction.Code = other;
+            instruction.Code = OtherDirection(instruction.Code);
+            if (instruction.Code == Code.INVALID || !_uses.Of(instruction).TakesMemory(place)) return false;
         }
 
         var guest = Number(original.GetOpRegister(place));
@@ -154,9 +152,6 @@ internal sealed unsafe partial class BlockTranslator
         if ((writes & 1 << guest) != 0 && original.GetOpRegister(place).GetSize() == 4) _e.StoreConstant32(Place(guest) + 4, 0);
         return true;
     }
-
-    private static bool TakesMemory(Code code, int operand) =>
-        code.ToOpCode().GetOpKind(operand) is OpCodeOperandKind.r8_or_mem or OpCodeOperandKind.r16_or_mem or OpCodeOperandKind.r32_or_mem or OpCodeOperandKind.r64_or_mem;
 
     // The same operation with its first operand in the other field of the encoding.
     private static Code OtherDirection(Code code) => code switch
@@ -201,13 +196,12 @@ internal sealed unsafe partial class BlockTranslator
         _e.Land(over);
     }
 
-    private void EmitOperand(in Instruction instruction, OpAccess access)
+    private void EmitOperand(in Instruction instruction, OperandUse use, int operand)
     {
-        var write = access is not (OpAccess.Read or OpAccess.CondRead);
         var size = instruction.MemorySize.GetSize();
         var alignment = instruction.HasLockPrefix ? 1 : Relocatable.Alignment(instruction);
-        _alone = access == OpAccess.Read || (access == OpAccess.Write && instruction.Mnemonic == Mnemonic.Mov);
-        EmitOperand(instruction, size, write, alignment);
+        _alone = use.Access(operand) == OpAccess.Read || (use.Access(operand) == OpAccess.Write && instruction.Mnemonic == Mnemonic.Mov);
+        EmitOperand(instruction, size, use.Writes(operand), alignment);
         _alone = false;
     }
 

@@ -34,12 +34,12 @@ internal sealed unsafe partial class BlockTranslator
     private readonly int _hotRuns;
     private readonly Source _source = new();
     private readonly Decoder _decoder;
-    private readonly InstructionInfoFactory _information = new();
+    private readonly OperandUses _uses = new();
     private readonly bool _counted;
     private readonly bool _single;
     private readonly Instruction[] _instructions = new Instruction[MaximumInstructions];
     private readonly RelocatableKind[] _kinds = new RelocatableKind[MaximumInstructions];
-    private readonly AccessPlan _plan = new(MaximumInstructions);
+    private readonly AccessPlan _plan;
     private readonly Translation[] _translations = new Translation[MaximumParts];
     private readonly List<Miss> _misses = [];
     private readonly List<(int Operand, int Site, int Stub)> _exits = [];
@@ -68,7 +68,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         (_memory, _e, _stubs, _sites, _counted, _single) = (memory, e, stubs, sites, counted, single);
         (_state, _windows, _hotRuns) = (state, windows, hotRuns);
-        _decoder = Decoder.Create(64, _source, DecoderOptions.ForceReservedNop);
+        (_plan, _decoder) = (new AccessPlan(MaximumInstructions, _uses), Decoder.Create(64, _source, DecoderOptions.ForceReservedNop));
     }
 
     /// <summary>Translates a block, and those that follow it when branches are not taken, if they are warm.</summary>
