@@ -12,12 +12,18 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Finds or decodes the block at RIP. Null with a fault recorded where it cannot be fetched.</summary>
     private ref Op FindBlock()
     {
+        if (!TryFindBlock()) return ref Leave();
+        return ref BlockCache.First(_blocks.Unfold(_current));
+    }
+
+    // The same, but that the block may have no instructions.
+    private bool TryFindBlock()
+    {
         ref var s = ref S;
         var rip = s.Rip;
         if (rip > s.CodeLimit)
         {
-            Raise(Vector.GP, 0);
-            return ref Leave();
+            return Raise(Vector.GP, 0);
         }
 
         var linear = rip + s.Seg[1].Base;
@@ -27,33 +33,33 @@ internal sealed unsafe partial class Vcpu
         var view = user ? Tlb.User : Tlb.Supervisor;
         if (!_tlb.TryFetch(user, linear, out var gpa, out _fetchGlobal))
         {
-            if (!TryTranslate(linear, Access.Fetch, view, out gpa, out _fetchGlobal)) return ref Leave();
+            if (!TryTranslate(linear, Access.Fetch, view, out gpa, out _fetchGlobal)) return false;
             _tlb.FillFetch(user, linear, gpa, _fetchGlobal);
         }
 
         var block = _blocks.Find(gpa, s.Mode);
         if (block != null && block->Second != 0)
         {
-            if (!TryFetchNext(linear, view, out var second)) return ref Leave();
+            if (!TryFetchNext(linear, view, out var second)) return false;
             if (second != block->Second) block = null;
         }
 
         if (block == null || rip + (uint)block->Bytes - 1 > s.CodeLimit)
         {
             block = Decode(rip, linear, gpa, view);
-            if (block == null) return ref Leave();
+            if (block == null) return false;
         }
 
         if (block != _scratch && block->Second == 0 && !Translates)
         {
             var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
-            _blocks.AddJump(key, block);
+            _blocks.AddJump(key, _blocks.Unfold(block));
         }
 
         s.Gpr[17] = rip;
         s.Budget -= block->Count;
         _current = block;
-        return ref BlockCache.First(block);
+        return true;
     }
 
     // Made when it is needed.
@@ -84,7 +90,7 @@ internal sealed unsafe partial class Vcpu
                 }
             }
 
-            if (ops.Length != 0) return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)_builder.Covered), s.Mode, _builder.Count, _builder.Bytes, ops);
+            if (ops.Length != 0) return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)_builder.Covered), s.Mode, _builder.Count, _builder.Bytes, copy[.._builder.Covered], ops);
         }
 
         return DecodeAcross(rip, linear, gpa, left, view);
@@ -112,7 +118,7 @@ internal sealed unsafe partial class Vcpu
             ops = _builder.Build(_bytes.AsSpan(0, have + more), s.Mode, true);
             if (ops.Length != 0 && (linear + (uint)have & 0xFFF) == 0 && second != 0 && _blocks.Find(gpa, s.Mode) == null && TryMark(gpa, have, second, more))
             {
-                return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)have), s.Mode, _builder.Count, _builder.Bytes, ops, second);
+                return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)have), s.Mode, _builder.Count, _builder.Bytes, _bytes.AsSpan(0, _builder.Bytes), ops, second);
             }
         }
 
@@ -124,9 +130,9 @@ internal sealed unsafe partial class Vcpu
 
         // SAFETY: freed by Dispose.
         if (_scratch == null) _scratch = (Block*)NativeMemory.AllocZeroed((nuint)(sizeof(Block) + 2 * sizeof(Op)));
-        *_scratch = new Block { Physical = gpa, Mode = s.Mode, Count = _builder.Count, Bytes = _builder.Bytes, Ops = ops.Length };
+        *_scratch = new Block { Physical = gpa, Mode = (byte)s.Mode, Count = (byte)_builder.Count, Bytes = (ushort)_builder.Bytes, Ops = (byte)ops.Length, Code = (Op*)(_scratch + 1) };
         // SAFETY: the scratch block has room for one instruction and its closing op.
-        ops.CopyTo(new Span<Op>(_scratch + 1, 2));
+        ops.CopyTo(new Span<Op>(_scratch->Code, 2));
         return _scratch;
     }
 

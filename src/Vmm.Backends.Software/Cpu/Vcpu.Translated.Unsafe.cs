@@ -81,12 +81,12 @@ internal sealed unsafe partial class Vcpu
             if (code == 0)
             {
                 var flushes = translator.Flushes;
-                if (Unsafe.IsNullRef(ref FindBlock())) return;
+                if (!TryFindBlock()) return;
                 var translation = Warm(translator);
                 if (translation is null)
                 {
                     link = -1;
-                    Execute(ref BlockCache.First(_current));
+                    Execute(ref BlockCache.First(_blocks.Unfold(_current)));
                     continue;
                 }
 
@@ -123,7 +123,7 @@ internal sealed unsafe partial class Vcpu
                     s.Gpr[17] = translator.Sites.TranslationOf(site).Rip;
                     if (!_counts) s.Budget -= _current->Count - site.Index;
                     // SAFETY: sites hold an index of an op of their block, the closing one included.
-                    Execute(ref Unsafe.Add(ref BlockCache.First(_current), site.Index));
+                    Execute(ref Unsafe.Add(ref BlockCache.First(_blocks.Unfold(_current)), site.Index));
                     break;
                 case ExitKind.Failed:
                     _callbackFailure!.Throw();
@@ -197,7 +197,7 @@ internal sealed unsafe partial class Vcpu
                 if (site.Alone && s.FaultVector == Vector.PF)
                 {
                     // SAFETY: sites hold an index of an op of their block.
-                    s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_current), site.Index).Offset;
+                    s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_blocks.Unfold(_current)), site.Index).Offset;
                     if (_counts) s.Budget += _current->Count - site.Index;
                     return DeliverInside();
                 }

@@ -54,8 +54,8 @@ internal sealed unsafe class VcpuMemory : IDisposable
     public static readonly int MarksOffset = s_writtenOffset + Mmu.Tlb.WrittenBytes;
 
     private static readonly int s_jumpsOffset = (MarksOffset + Mmu.Tlb.Marks * 16 + 4095) & ~4095;
-    private static readonly int s_recentOffset = s_jumpsOffset + BlockCache.JumpBytes;
-    private static readonly int s_ringOffset = s_recentOffset + BlockCache.RecentBytes;
+    private static readonly int s_headsOffset = s_jumpsOffset + BlockCache.JumpBytes;
+    private static readonly int s_ringOffset = s_headsOffset + BlockCache.HeadBytes;
     private static readonly int s_totalBytes = StackBytes + s_ringOffset + BlockCache.RingBytes;
 
     // Zeros straight from the operating system: little of it is touched at first, and an allocator would clear it all.
@@ -92,8 +92,8 @@ internal sealed unsafe class VcpuMemory : IDisposable
     /// <summary>The interpreter's blocks by linear address.</summary>
     public BlockCache.JumpEntry* Jumps => (BlockCache.JumpEntry*)(Base + s_jumpsOffset);
 
-    /// <summary>Blocks by physical address.</summary>
-    public nint* RecentBlocks => (nint*)(Base + s_recentOffset);
+    /// <summary>Heads of lists of blocks by physical address.</summary>
+    public nint* BlockHeads => (nint*)(Base + s_headsOffset);
 
     /// <summary>Room for blocks that are not warm.</summary>
     public byte* Ring => Base + s_ringOffset;

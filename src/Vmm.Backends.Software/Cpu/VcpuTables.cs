@@ -18,7 +18,7 @@ internal sealed class VcpuTables
     {
         Windows = new Windows(Memory);
         Tlb = new Tlb(Memory, Spaces, Windows);
-        Blocks = new BlockCache(Memory, ControlOps.Stale);
+        Blocks = new BlockCache(Memory, ControlOps.Stale, Builder);
     }
 
     /// <summary>The native memory, with the state.</summary>

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Backends.Software.Decode;
 
-/// <summary>The header of a run of decoded instructions in native memory; its <see cref="Op"/>s follow it.</summary>
+/// <summary>The header of a run of decoded instructions in native memory.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct Block
 {
@@ -11,6 +11,12 @@ internal unsafe struct Block
 
     /// <summary>The granules of its page that it was decoded from; of a second page it is always the first.</summary>
     public ulong Granules;
+
+    /// <summary>Its instructions. Null if they must be decoded again (<see cref="BlockCache.Unfold"/>) from the bytes that follow the header.</summary>
+    public Op* Code;
+
+    /// <summary>The next block whose address has the same hash.</summary>
+    public Block* Next;
 
     /// <summary>The next block that starts in the same physical page.</summary>
     public Block* PageNext;
@@ -21,21 +27,30 @@ internal unsafe struct Block
     /// <summary>The next such block with the same second page.</summary>
     public Block* AcrossNext;
 
-    /// <summary>The <see cref="Cpu.CpuMode"/> it was decoded for.</summary>
-    public uint Mode;
-
-    /// <summary>Guest instructions; one closing <see cref="Op"/> more may follow.</summary>
-    public int Count;
-
-    /// <summary>Bytes of guest code.</summary>
-    public int Bytes;
-
-    /// <summary>All <see cref="Op"/>s.</summary>
-    public int Ops;
-
     /// <summary>How often the interpreter has run it, until it is translated.</summary>
     public int Heat;
 
     /// <summary>The first of its translations, by the translator's number; zero for none.</summary>
     public int Translation;
+
+    /// <summary>Bytes of guest code.</summary>
+    public ushort Bytes;
+
+    /// <summary>Bytes behind these that are no instruction.</summary>
+    public byte Tail;
+
+    /// <summary>The <see cref="Cpu.CpuMode"/> it was decoded for.</summary>
+    public byte Mode;
+
+    /// <summary>Guest instructions; one closing <see cref="Op"/> more may follow.</summary>
+    public byte Count;
+
+    /// <summary>All <see cref="Op"/>s.</summary>
+    public byte Ops;
+
+    /// <summary>It was decoded from bytes that are others now: all its instructions leave.</summary>
+    public bool IsStale;
+
+    /// <summary>In the ring, where nothing lies across a page end: the block elsewhere whose instructions these are, or null.</summary>
+    public Block* Owner { readonly get => AcrossNext; set => AcrossNext = value; }
 }

@@ -7,49 +7,42 @@ namespace Vmm.Backends.Software.Decode;
 /// <summary>
 /// The decoded code of one vCPU: blocks by guest-physical address and mode, and a direct-mapped cache in front of them by
 /// linear address. Blocks live in native memory until the cache is full and everything is dropped; beside a translator, which
-/// keeps the warm ones, new 64-bit blocks live in a ring: most of a boot's run a few times and never again. A block whose bytes
+/// keeps the warm ones, new 64-bit blocks live in a ring: most of a boot's run a few times and never again. What is kept has its
+/// instructions there too, and but its guest code elsewhere. A block whose bytes
 /// changed is not freed but made stale: every instruction in it becomes one that leaves, so that even the block being
 /// executed stops at its next instruction.
 /// </summary>
-internal sealed unsafe class BlockCache : IDisposable
+internal sealed unsafe partial class BlockCache : IDisposable
 {
     /// <summary>Bytes of the cache by linear address.</summary>
     public const int JumpBytes = JumpSize * 16;
 
-    /// <summary>Bytes of the cache by physical address.</summary>
-    public const int RecentBytes = RecentSize * 8;
-
-    /// <summary>Bytes of the ring.</summary>
-    public const int RingBytes = RingChunks * ChunkSize;
+    /// <summary>Bytes of the heads of lists of blocks by physical address.</summary>
+    public const int HeadBytes = Heads * 8;
 
     private const int JumpSize = 8192;
-    private const int RecentSize = 8192;
+    private const int Heads = 32768;
     // Entries of the former that are known one by one.
     private const int JournalSize = 64;
     // What another guest may have after this one.
     private const int FewBlocks = 256;
     private const int ChunkSize = 256 << 10;
     private const int MaximumChunks = 256;
-    private const int RingChunks = 16;
 
     // What was translated and then written to has to run for about as long as that took before it is translated again.
     private const int RewrittenSize = 1024, RewrittenHeat = -512;
 
-    private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly Dictionary<ulong, nint> _pages = [];
     private readonly Dictionary<ulong, nint> _across = [];
     private readonly List<nint> _chunks = [];
-    private readonly nint* _recent;
+    private readonly nint* _heads;
+    private readonly BlockBuilder _builder;
     // Where blocks were dropped that had translations.
     private ulong[]? _rewritten;
     private readonly nint _stale;
-    private readonly byte* _ringMemory;
-    private byte* _ring;
-    // Where the blocks of each chunk of the ring end.
-    private readonly int[] _ringEnds = new int[RingChunks];
-    private int _ringChunk;
     private int _used = ChunkSize;
     private bool _full;
+    private int _count;
     private readonly JumpEntry* _jumps;
     private readonly ushort[] _jumpsUsed = new ushort[JournalSize];
     private int _jumpsAdded;
@@ -57,9 +50,11 @@ internal sealed unsafe class BlockCache : IDisposable
 
     /// <param name="memory">Memory that outlives this.</param>
     /// <param name="stale">The handler that leaves a stale block.</param>
-    public BlockCache(Cpu.VcpuMemory memory, nint stale)
+    /// <param name="builder">Decodes again.</param>
+    public BlockCache(Cpu.VcpuMemory memory, nint stale, BlockBuilder builder)
     {
-        _recent = memory.RecentBlocks;
+        _builder = builder;
+        _heads = memory.BlockHeads;
         _jumps = memory.Jumps;
         _ringMemory = memory.Ring;
         _stale = stale;
@@ -87,18 +82,14 @@ internal sealed unsafe class BlockCache : IDisposable
 
     /// <summary>The first instruction of a block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ref Op First(Block* block) => ref Unsafe.AsRef<Op>(block + 1);
+    public static ref Op First(Block* block) => ref Unsafe.AsRef<Op>(block->Code);
 
     /// <summary>Finds a block, or null.</summary>
     public Block* Find(ulong gpa, uint mode)
     {
-        // In front of the dictionary, which every switch of address spaces would otherwise have asked for the whole working set.
-        ref var recent = ref Recent(gpa);
-        var block = (Block*)recent;
-        if (block != null && block->Physical == gpa && block->Mode == mode) return block;
-        if (!_blocks.TryGetValue(Key(gpa, mode), out var found)) return null;
-        recent = found;
-        return (Block*)found;
+        var block = (Block*)Head(gpa);
+        while (block != null && (block->Physical != gpa || block->Mode != mode)) block = block->Next;
+        return block;
     }
 
     /// <summary>The first block that starts in a physical page, or null.</summary>
@@ -108,10 +99,18 @@ internal sealed unsafe class BlockCache : IDisposable
     public Block* FirstAcross(ulong gpa) => _across.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
 
     /// <summary>Adds a block. Others may be dropped first, so no block may be in use.</summary>
-    public Block* Add(ulong gpa, ulong granules, uint mode, int count, int bytes, ReadOnlySpan<Op> ops, ulong second = 0)
+    /// <param name="gpa">Where it is.</param>
+    /// <param name="granules">What it was decoded from.</param>
+    /// <param name="mode">What it was decoded for.</param>
+    /// <param name="count">Its instructions.</param>
+    /// <param name="bytes">Their bytes.</param>
+    /// <param name="code">These, and those behind them that are no instruction.</param>
+    /// <param name="ops">All it consists of.</param>
+    /// <param name="second">The page that it goes on in.</param>
+    public Block* Add(ulong gpa, ulong granules, uint mode, int count, int bytes, ReadOnlySpan<byte> code, ReadOnlySpan<Op> ops, ulong second = 0)
     {
         if (_full) Clear();
-        var size = SizeOf(ops.Length);
+        var size = SizeOf(ops.Length, code.Length);
         var block = _ring != null && second == 0 && (mode & (Cpu.CpuMode.Step | Cpu.CpuMode.CodeMask)) == Cpu.CpuMode.Code64 ? TakeFromRing(size) : Take(size);
         if (block == null)
         {
@@ -119,29 +118,17 @@ internal sealed unsafe class BlockCache : IDisposable
             block = Take(size);
         }
 
-        _pages.TryGetValue(gpa >> 12, out var next);
-        *block = new Block { Physical = gpa, Granules = granules, PageNext = (Block*)next, Mode = mode, Count = count, Bytes = bytes, Ops = ops.Length, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
+        *block = new Block { Physical = gpa, Granules = granules, PageNext = FirstInPage(gpa), Next = (Block*)Head(gpa), Mode = (byte)mode, Count = (byte)count, Bytes = (ushort)bytes, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
         if (_rewritten is not null && Rewritten(gpa) == gpa) block->Heat = RewrittenHeat;
-        // SAFETY: there is room for the block, and so for its ops behind the header.
-        ops.CopyTo(new Span<Op>(block + 1, ops.Length));
+        Fill(block, block, ops);
+        // SAFETY: there is room for the block, and so for its ops and its code behind the header.
+        code.CopyTo(new Span<byte>(block->Code + ops.Length, code.Length));
+        block->Tail = (byte)(code.Length - bytes);
         if (second != 0) _across[second >> 12] = (nint)block;
         _pages[gpa >> 12] = (nint)block;
-        Recent(gpa) = _blocks[Key(gpa, mode)] = (nint)block;
+        Head(gpa) = (nint)block;
+        _count++;
         return block;
-    }
-
-    /// <summary>Moves a block out of the ring, if it is there. It may not be in use. Null if there is no room until the next one is added.</summary>
-    public Block* Keep(Block* block)
-    {
-        if ((byte*)block < _ring || (byte*)block >= _ring + RingBytes) return block;
-        var size = SizeOf(block->Ops);
-        var kept = Take(size);
-        _full = kept == null;
-        if (kept == null) return null;
-        Buffer.MemoryCopy(block, kept, size, size);
-        Relink(block, kept);
-        Recent(block->Physical) = _blocks[Key(block->Physical, block->Mode)] = (nint)kept;
-        return kept;
     }
 
     /// <summary>Makes the blocks stale that were decoded from some granules of a physical page, and drops their translations.</summary>
@@ -194,8 +181,8 @@ internal sealed unsafe class BlockCache : IDisposable
     public void Clear()
     {
         _cleared?.Invoke();
-        new Span<nint>(_recent, RecentSize).Clear();
-        _blocks.Clear();
+        new Span<nint>(_heads, Heads).Clear();
+        _count = 0;
         _pages.Clear();
         _across.Clear();
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
@@ -209,9 +196,13 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Makes all as it was when it was new, for another guest, if there was little.</summary>
     public bool TryRecycle()
     {
-        if (_blocks.Count > FewBlocks || _chunks.Count > 1 || _ringChunk != 0) return false;
-        foreach (var (_, block) in _blocks) Recent(((Block*)block)->Physical) = 0;
-        _blocks.Clear();
+        if (_count > FewBlocks || _chunks.Count > 1 || _ringChunk != 0) return false;
+        foreach (var (_, first) in _pages)
+        {
+            for (var block = (Block*)first; block != null; block = block->PageNext) Head(block->Physical) = 0;
+        }
+
+        _count = 0;
         _pages.Clear();
         _across.Clear();
         ClearJumps();
@@ -229,12 +220,6 @@ internal sealed unsafe class BlockCache : IDisposable
         _chunks.Clear();
     }
 
-    private void ResetRing()
-    {
-        _ringChunk = 0;
-        for (var i = 0; i < RingChunks; i++) _ringEnds[i] = i * ChunkSize;
-    }
-
     private void Drop(Block* block, Translator? translator)
     {
         if (block->Translation != 0)
@@ -248,10 +233,16 @@ internal sealed unsafe class BlockCache : IDisposable
             translator?.Drop(block);
         }
 
-        var key = Key(block->Physical, block->Mode);
-        if (_blocks.TryGetValue(key, out var found) && found == (nint)block) _blocks.Remove(key);
-        if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
-        foreach (ref var op in new Span<Op>(block + 1, block->Ops)) op.Handler = _stale;
+        Replace(block, block->Next);
+        _count--;
+        block->IsStale = true;
+        if (block->Code != null) MakeStale(block);
+    }
+
+    private void MakeStale(Block* block)
+    {
+        // SAFETY: the block has so many.
+        foreach (ref var op in new Span<Op>(block->Code, block->Ops)) op.Handler = _stale;
     }
 
     private void RemoveAcross(Block* block)
@@ -273,7 +264,16 @@ internal sealed unsafe class BlockCache : IDisposable
         else pages.Remove(gpa >> 12);
     }
 
-    private static int SizeOf(int ops) => (sizeof(Block) + ops * sizeof(Op) + 15) & ~15;
+    private static int SizeOf(int ops, int code) => (sizeof(Block) + ops * sizeof(Op) + code + 7) & ~7;
+
+    // Puts a block's instructions behind it, or behind one that is there for their sake alone.
+    // SAFETY: there is room for them.
+    private static void Fill(Block* block, Block* place, ReadOnlySpan<Op> ops)
+    {
+        block->Code = (Op*)(place + 1);
+        block->Ops = place->Ops = (byte)ops.Length;
+        ops.CopyTo(new Span<Op>(block->Code, ops.Length));
+    }
 
     // Room that is kept; null if there is none.
     private Block* Take(int size)
@@ -291,40 +291,6 @@ internal sealed unsafe class BlockCache : IDisposable
         return block;
     }
 
-    // Room in the ring, whose oldest blocks make way.
-    private Block* TakeFromRing(int size)
-    {
-        if (_ringEnds[_ringChunk] + size > (_ringChunk + 1) * ChunkSize)
-        {
-            _ringChunk = (_ringChunk + 1) % RingChunks;
-            ForgetRingChunk();
-        }
-
-        // SAFETY: the chunk has room for the block, as was just checked.
-        var block = (Block*)(_ring + _ringEnds[_ringChunk]);
-        _ringEnds[_ringChunk] += size;
-        return block;
-    }
-
-    private void ForgetRingChunk()
-    {
-        var end = _ringEnds[_ringChunk];
-        var at = _ringEnds[_ringChunk] = _ringChunk * ChunkSize;
-        while (at < end)
-        {
-            var block = (Block*)(_ring + at);
-            at += SizeOf(block->Ops);
-            var key = Key(block->Physical, block->Mode);
-            // Stale ones are nowhere else any more, kept ones are elsewhere.
-            if (!_blocks.TryGetValue(key, out var found) || found != (nint)block) continue;
-            _blocks.Remove(key);
-            if (Recent(block->Physical) == (nint)block) Recent(block->Physical) = 0;
-            Relink(block, block->PageNext);
-        }
-
-        ClearJumps();
-    }
-
     // Puts another block, or what comes after it, in a block's place in the list of its page.
     private void Relink(Block* block, Block* other)
     {
@@ -339,11 +305,24 @@ internal sealed unsafe class BlockCache : IDisposable
         first->PageNext = other;
     }
 
+    // The same in the list of its hash.
+    private void Replace(Block* block, Block* other)
+    {
+        ref var head = ref Head(block->Physical);
+        if (head == (nint)block)
+        {
+            head = (nint)other;
+            return;
+        }
+
+        var before = (Block*)head;
+        while (before->Next != block) before = before->Next;
+        before->Next = other;
+    }
+
     private ref ulong Rewritten(ulong gpa) => ref _rewritten![(gpa ^ gpa >> 10) & (RewrittenSize - 1)];
 
-    private ref nint Recent(ulong gpa) => ref _recent[(gpa ^ gpa >> 13) & (RecentSize - 1)];
-
-    private static ulong Key(ulong gpa, uint mode) => (gpa << Cpu.CpuMode.Bits) | mode;
+    private ref nint Head(ulong gpa) => ref _heads[(gpa ^ gpa >> 13) & (Heads - 1)];
 
     /// <summary>An entry of the cache by linear address.</summary>
     [StructLayout(LayoutKind.Sequential)]

@@ -44,14 +44,7 @@ internal sealed partial class AccessPlan
                 return;
         }
 
-        var use = _uses.Of(instruction);
-        var written = use.Implied;
-        for (var i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Register && use.Writes(i) && Number(instruction.GetOpRegister(i)) is >= 0 and var named) written |= 1u << named;
-        }
-
-        for (; written != 0; written &= written - 1) Renew(BitOperations.TrailingZeroCount(written));
+        for (var written = _uses.Written(instruction); written != 0; written &= written - 1) Renew(BitOperations.TrailingZeroCount(written));
     }
 
     // The name of one value plus so many times another.

@@ -43,7 +43,7 @@ internal sealed unsafe partial class BlockTranslator
             // Backward jumps look for events.
             if (rip < least || (rip ^ _translations[0].Rip) >> 12 != 0) return null;
             var found = blocks.Find((block->Physical & ~0xFFFUL) | (rip & 0xFFF), block->Mode);
-            return found != null && (found->Heat > Warm || found->Translation != 0) && found->Second == 0 ? blocks.Keep(found) : null;
+            return found != null && (found->Heat > Warm || found->Translation != 0) && found->Second == 0 && blocks.Keep(found) is var kept && kept != null ? blocks.Unfold(kept) : null;
         }
     }
 

@@ -109,8 +109,8 @@ internal sealed unsafe class SiteTable : IDisposable
         // SAFETY: the chunk has room for a header and two ops, as was just checked.
         var single = (Block*)(_chunks[^1].Memory + _used);
         _used += size;
-        *single = new Block { Physical = block->Physical, Mode = block->Mode, Count = block->Count - index, Bytes = block->Bytes, Ops = 2 };
-        var ops = (Op*)(single + 1);
+        *single = new Block { Physical = block->Physical, Mode = block->Mode, Count = (byte)(block->Count - index), Bytes = block->Bytes, Ops = 2, Code = (Op*)(single + 1) };
+        var ops = single->Code;
         ops[0] = op;
         ops[1] = new Op { Handler = ControlOps.Stop };
         return (nint)single;

@@ -115,7 +115,8 @@ internal sealed unsafe partial class Translator : IDisposable
     public Translation? Translate(Block* block, ulong rip, int view, ReadOnlySpan<byte> code)
     {
         if (IsFull) NextRegion();
-        return Add(_translator.Translate(block, rip, view, code, _blocks), null);
+        _blocks.MakeRoom();
+        return Add(_translator.Translate(_blocks.Unfold(block), rip, view, code, _blocks), null);
     }
 
     /// <summary>A block has run often: it is translated again if that did not take long. No translated code may be running.</summary>
@@ -141,7 +142,9 @@ internal sealed unsafe partial class Translator : IDisposable
     public void Heat(Translation plain, ReadOnlySpan<byte> code, ReadOnlySpan<byte> stack = default)
     {
         _state.RunsLeft[plain.Number % VcpuMemory.Runs] = int.MaxValue;
-        if (plain.Dropped || IsFull || Add(_translator.Translate(plain.Block, plain.Rip, plain.View, code, _blocks, plain, stack), plain) is not { } hot) return;
+        if (plain.Dropped || IsFull) return;
+        _blocks.MakeRoom();
+        if (Add(_translator.Translate(_blocks.Unfold(plain.Block), plain.Rip, plain.View, code, _blocks, plain, stack), plain) is not { } hot) return;
         if (plain.Hot is { } before) Replace(before, hot);
         Replace(plain, hot);
         Targets.Drop(plain.View, plain.Rip);
@@ -205,6 +208,7 @@ internal sealed unsafe partial class Translator : IDisposable
         var translation = Sites.TranslationOf(site);
         // Code that is running cannot be flushed.
         if (IsFull || translation.Dropped) return 0;
+        _blocks.Unfold(translation.Block);
         var rest = _translator.TranslateRest(translation, site.Index, code);
         if (rest == 0) return 0;
         translation.Regions |= 1 << Sites.Region;

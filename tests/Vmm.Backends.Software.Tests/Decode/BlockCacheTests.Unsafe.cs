@@ -10,11 +10,13 @@ public sealed unsafe class BlockCacheTests : IDisposable
     private const nint Stale = 0x5A1E;
     private readonly VcpuMemory _memory = new();
     private readonly BlockCache _blocks;
-    private readonly Op[] _ops = new Op[8];
+    private readonly BlockBuilder _builder = new();
+    // mov rax, [rbx+8]; cmp rax, 5; jne; and what is no instruction.
+    private readonly byte[] _code = [0x48, 0x8B, 0x43, 0x08, 0x48, 0x83, 0xF8, 0x05, 0x75, 0x10, 0x06];
 
     public BlockCacheTests()
     {
-        _blocks = new BlockCache(_memory, Stale);
+        _blocks = new BlockCache(_memory, Stale, _builder);
         _blocks.Begin(static () => { }, translates: true);
     }
 
@@ -55,7 +57,30 @@ public sealed unsafe class BlockCacheTests : IDisposable
         var survivor = _blocks.Find(5 * 64, CpuMode.Code64);
         _blocks.Drop(0, ulong.MaxValue, null);
         Assert.True(_blocks.Find(5 * 64, CpuMode.Code64) == null && _blocks.FirstInPage(0) == null);
-        Assert.Equal(Stale, BlockCache.First(survivor).Handler);
+        // Nothing was left of its instructions but their bytes.
+        Assert.True(survivor->Code == null);
+        Assert.Equal(Stale, BlockCache.First(_blocks.Unfold(survivor)).Handler);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(10)]
+    public void Unfold_OfWhatWasKept_DecodesTheSame(int from)
+    {
+        var block = Add(0, CpuMode.Code64, from);
+        var before = OpsOf(block);
+        var kept = _blocks.Keep(block);
+        Assert.Equal(before, OpsOf(kept));
+        var round = 1UL;
+        for (var i = 0; i < 3; i++)
+        {
+            for (; kept->Code != null; round++) Add(round);
+            Assert.True(_blocks.Unfold(kept) == kept && _blocks.Find(0, CpuMode.Code64) == kept);
+            Assert.Equal(before, OpsOf(kept));
+        }
+
+        _blocks.Drop(0, 1, null);
+        Assert.All(OpsOf(kept), op => Assert.Equal(Stale, op.Handler));
     }
 
     [Fact]
@@ -73,7 +98,14 @@ public sealed unsafe class BlockCacheTests : IDisposable
         _memory.Dispose();
     }
 
-    private void Add(ulong index, uint mode = CpuMode.Code64) => _blocks.Add(index * 64, CodeMap.Granules(index * 64, 64), mode, _ops.Length - 1, 64, _ops);
+    private Block* Add(ulong index, uint mode = CpuMode.Code64, int from = 0)
+    {
+        var ops = _builder.Build(_code.AsSpan(from), mode, false);
+        return _blocks.Add(index * 64, CodeMap.Granules(index * 64, 64), mode, _builder.Count, _builder.Bytes, _code.AsSpan(from, _builder.Covered), ops);
+    }
+
+    // SAFETY: the block has its ops.
+    private static Op[] OpsOf(Block* block) => new ReadOnlySpan<Op>(block->Code, block->Ops).ToArray();
 
     private List<ulong> ListOf(ulong page)
     {

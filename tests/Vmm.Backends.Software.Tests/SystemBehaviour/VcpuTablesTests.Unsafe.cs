@@ -12,6 +12,7 @@ namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 public sealed unsafe class VcpuTablesTests
 {
     private readonly Op[] _ops = new Op[8];
+    private readonly byte[] _code = new byte[64];
 
     // Jumps within and beyond what is known one by one; pages within and beyond the TLB.
     [Theory]
@@ -117,8 +118,8 @@ public sealed unsafe class VcpuTablesTests
         tables.Blocks.Begin(static () => { }, translates: true);
         for (var i = 0UL; i < (ulong)blocks; i++)
         {
-            tables.Blocks.AddJump(i << CpuMode.Bits | CpuMode.Code32, tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code32, _ops.Length - 1, 64, _ops));
-            if (i < 50) tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code64, _ops.Length - 1, 64, _ops, i % 2 == 0 ? 0 : (i + 1) << 12);
+            tables.Blocks.AddJump(i << CpuMode.Bits | CpuMode.Code32, tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code32, _ops.Length - 1, 64, _code, _ops));
+            if (i < 50) tables.Blocks.Add(i * 64, 1UL << (int)(i % 64), CpuMode.Code64, _ops.Length - 1, 64, _code, _ops, i % 2 == 0 ? 0 : (i + 1) << 12);
         }
 
         tables.Blocks.Drop(64, ulong.MaxValue, null);
