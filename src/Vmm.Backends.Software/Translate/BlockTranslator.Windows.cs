@@ -29,7 +29,7 @@ internal sealed unsafe partial class BlockTranslator
         var number = _sites.Number(_t) % Cpu.VcpuMemory.Runs;
         // SAFETY: the counts are that many.
         _state.RunsLeft[number] = _hotRuns;
-        _t.Since = System.Diagnostics.Stopwatch.GetTimestamp();
+        _t.Since = Translator.Now;
         var place = Cpu.VcpuMemory.RunsOffset + number * sizeof(int);
         _e.Load32(Rcx, place);
         _e.Lea(Rcx, Rcx, -1, 1, -1, wide: false);

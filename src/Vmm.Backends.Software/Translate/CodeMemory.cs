@@ -16,8 +16,9 @@ internal sealed unsafe class CodeMemory : IDisposable
     /// <summary>Bytes of either part of a region, of which only pages that are written cost anything.</summary>
     public const int DefaultPart = 4 << 20;
 
-    // Code of a kernel is spread so widely that the processor's TLB does not cover it in small pages. A large one is made when this much is in use.
-    private const int WorthLargePage = LinuxMemory.LargePage / 8;
+    // Code of a kernel is spread so widely that the processor's TLB does not cover it in small pages. A large one is made when this much is in use: the
+    // rest is memory that nothing may ever use.
+    private const int WorthLargePage = LinuxMemory.LargePage / 2;
 
     private readonly nint _executable;
     private readonly nint _writable;

@@ -2,9 +2,13 @@ using Vmm.Backends.Software.Decode;
 
 namespace Vmm.Backends.Software.Translate;
 
-/// <summary>One block of guest code as machine code, for one linear address and one privilege view.</summary>
+/// <summary>One block of guest code as machine code, for one linear address and one privilege view. A boot makes 26 000 of them, so what few need is apart.</summary>
 internal sealed unsafe class Translation
 {
+    private readonly byte _view;
+    private byte _regions;
+    private HotCode? _hotCode;
+
     public Translation() => Kin = this;
 
     /// <summary>Linear address (and RIP: only 64-bit code is translated) of the first byte.</summary>
@@ -14,7 +18,7 @@ internal sealed unsafe class Translation
     public required Block* Block { get; init; }
 
     /// <summary>The TLB set it accesses memory through.</summary>
-    public required int View { get; init; }
+    public required int View { get => _view; init => _view = (byte)value; }
 
     /// <summary>Its number in the table of sites; zero until it has one.</summary>
     public int Number { get; set; }
@@ -29,16 +33,16 @@ internal sealed unsafe class Translation
     public int Plain { get; set; }
 
     /// <summary>The hot translation of the same block that takes its place; null if there is none.</summary>
-    public Translation? Hot { get; set; }
+    public Translation? Hot { get => _hotCode?.Translation; set => Rare.Translation = value; }
 
     /// <summary>Accesses, by their place in the <see cref="AccessPlan"/>, for which windows are of no use.</summary>
-    public HashSet<int>? Unsteady { get; set; }
+    public HashSet<int>? Unsteady { get => _hotCode?.Unsteady; set => Rare.Unsteady = value; }
 
     /// <summary>Where returns in it have led once, by their places on the stack, in bytes from RSP.</summary>
-    public Dictionary<long, ulong>? Hints { get; set; }
+    public Dictionary<long, ulong>? Hints { get => _hotCode?.Hints; set => Rare.Hints = value; }
 
-    /// <summary>When its runs began to be counted, by the stopwatch.</summary>
-    public long Since { get; set; }
+    /// <summary>When its runs began to be counted: <see cref="Translator.Now"/>.</summary>
+    public uint Since { get; set; }
 
     /// <summary>The next translation of the same block; zero for none.</summary>
     public int Next { get; set; }
@@ -69,8 +73,20 @@ internal sealed unsafe class Translation
     public int Incoming { get; set; } = -1;
 
     /// <summary>A bit for each region that has code of it.</summary>
-    public int Regions { get; set; }
+    public int Regions { get => _regions; set => _regions = (byte)value; }
 
     /// <summary>Its guest code has changed, or code of it was dropped.</summary>
     public bool Dropped { get; set; }
+
+    private HotCode Rare => _hotCode ??= new HotCode();
+
+    // What a block that became hot has.
+    private sealed class HotCode
+    {
+        public Translation? Translation { get; set; }
+
+        public HashSet<int>? Unsteady { get; set; }
+
+        public Dictionary<long, ulong>? Hints { get; set; }
+    }
 }

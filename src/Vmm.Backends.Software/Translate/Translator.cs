@@ -23,6 +23,9 @@ internal sealed unsafe partial class Translator : IDisposable
     // Accesses of a block that are given up, at most.
     private const int MostUnsteady = 16;
 
+    // The stopwatch's last bits say nothing here, and without them 32 bits last for an hour.
+    private const int TickShift = 10;
+
     private readonly CodeMemory _memory;
     private readonly Emitter _emitter;
     private readonly Stubs _stubs;
@@ -30,7 +33,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly BlockCache _blocks;
     private readonly int _start;
     private readonly int _hotRuns;
-    private readonly long _hotTicks;
+    private readonly uint _hotTime;
     private readonly VcpuMemory _state;
     private readonly Mmu.Windows _windows;
     private readonly PlaceTable _places;
@@ -48,7 +51,7 @@ internal sealed unsafe partial class Translator : IDisposable
         _places = new PlaceTable(Sites);
         Targets = new TargetCache(state, spaces);
         _hotRuns = Math.Max(threshold * HotFactor, 1);
-        _hotTicks = (long)_hotRuns * HotTime * Stopwatch.Frequency / 1_000_000_000;
+        _hotTime = (uint)((long)_hotRuns * HotTime * Stopwatch.Frequency / 1_000_000_000 >> TickShift);
         _translator = new BlockTranslator(memory, _emitter, _stubs, Sites, counted, single, state, windows, _hotRuns);
         _owner = GCHandle.Alloc(owner);
         // SAFETY: the constants lie in the 32 bytes before the state, of which the memory keeps both.
@@ -72,6 +75,9 @@ internal sealed unsafe partial class Translator : IDisposable
 
     /// <summary>Whether this host's processor has what translated code needs.</summary>
     public static bool IsSupported => HostFeatures.Has(CpuidFeature.BMI2) && HostFeatures.Has(CpuidFeature.AVX2) && (OperatingSystem.IsLinux() || OperatingSystem.IsWindows());
+
+    /// <summary>The time by which runs are counted. It comes round.</summary>
+    public static uint Now => (uint)(Stopwatch.GetTimestamp() >> TickShift);
 
     /// <summary>Runs in the interpreter before a block is translated.</summary>
     public int Threshold { get; }
@@ -125,9 +131,9 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <param name="stack">What RSP points to.</param>
     public void Count(Translation plain, ReadOnlySpan<byte> code, ReadOnlySpan<byte> stack)
     {
-        var now = Stopwatch.GetTimestamp();
+        var now = Now;
         // Whoever asks for blocks to be translated early, as tests do, wants to see it.
-        if (Threshold < DefaultThreshold || now - plain.Since < _hotTicks)
+        if (Threshold < DefaultThreshold || now - plain.Since < _hotTime)
         {
             if (IsFull) NextRegion();
             Heat(plain, code, stack);
