@@ -66,7 +66,7 @@ internal sealed unsafe partial class Vcpu
     {
         ref var s = ref S;
         var link = -1;
-        while (Translates && (Volatile.Read(ref s.Events) | (int)(s.Budget >> 63)) == 0 && s.FaultVector < 0)
+        while (Translates && (Volatile.Read(ref s.Events) | (int)(s.Budget >> 63)) == 0 && s.FaultVector < 0 && !_shutdown)
         {
             if ((s.Mode & ~CpuMode.User) != _targetsMode)
             {

@@ -50,10 +50,15 @@ public abstract class TripleFaultTests<TEngine> where TEngine : IEngine
         Assert.Equal(SystemGuest.IstStack - 48, guest[4]);
     }
 
-    [Fact]
-    public void PageFault_WhileDeliveringPageFault_NoStackForDoubleFault_ShutsDown()
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void PageFault_WhileDeliveringPageFault_NoStackForDoubleFault_ShutsDown(bool plain)
     {
-        using var guest = new SystemGuest<TEngine>(64, a => a.push(rax));
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            if (plain) a.mov(__qword_ptr[rsp - 8], rax);
+            else a.push(rax);
+        });
         guest.SetPage(SystemGuest.Stack - 0x1000, 0);
         Assert.Equal(VcpuStopKind.Shutdown, guest.Run().Kind);
         Assert.Equal((SystemGuest.Start, SystemGuest.Stack), (guest.State.Rip, guest[4]));
