@@ -23,8 +23,8 @@ internal sealed unsafe partial class Windows
     private const ulong ShortRun = 64 << 10;
 
     // One of so many moves is looked at, and after some looks what they took: a window that goes on to the next page is moved less often than one
-    // that goes to and fro for the same good.
-    private const int MovesALook = 64, Looks = 8;
+    // that goes to and fro for the same good. The number is prime, so that all moves of a loop have their turn.
+    private const int MovesALook = 61, Looks = 8;
     private static readonly long s_leastNear = MovesALook * Looks * 40 * Stopwatch.Frequency / 1_000_000_000, s_leastFar = s_leastNear * 25;
 
     private readonly Window* _windows;
@@ -90,6 +90,9 @@ internal sealed unsafe partial class Windows
         return -1;
     }
 
+    /// <summary>Whether a window is one on the stack.</summary>
+    public static bool IsShared(int window) => window < StackSpans.Length * Tlb.Checked;
+
     private static ReadOnlySpan<ushort> StackSpans => [16, 64, 192, 512];
 
     private void AddStacks()
@@ -142,7 +145,7 @@ internal sealed unsafe partial class Windows
     {
         ref var w = ref _windows[window];
         ref var holder = ref _holders[window];
-        if (window < StackSpans.Length * Tlb.Checked)
+        if (IsShared(window))
         {
             w.Left = int.MaxValue;
             return false;

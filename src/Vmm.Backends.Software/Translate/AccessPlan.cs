@@ -92,7 +92,7 @@ internal sealed partial class AccessPlan
         switch (kind)
         {
             case RelocatableKind.Nothing: return;
-            case RelocatableKind.Integer or RelocatableKind.Vector or RelocatableKind.Divide:
+            case RelocatableKind.Integer or RelocatableKind.Vector or RelocatableKind.X87 or RelocatableKind.Divide:
                 AddOperand(index, instruction);
                 break;
             case RelocatableKind.Stack:
@@ -101,7 +101,7 @@ internal sealed partial class AccessPlan
             case RelocatableKind.Branch:
                 AddBranch(index, instruction);
                 return;
-            case RelocatableKind.X87 or RelocatableKind.FarBit or RelocatableKind.Wide:
+            case RelocatableKind.FarBit or RelocatableKind.Wide:
                 _inAddend = -1;
                 DoubtReturns();
                 break;

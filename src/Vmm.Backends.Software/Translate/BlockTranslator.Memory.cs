@@ -27,9 +27,11 @@ internal sealed unsafe partial class BlockTranslator
     private int _barrier;
     private readonly int[] _checked = new int[MaximumInstructions * 2];
 
-    /// <summary>Finds the memory operand; what it needs of R14 and R15 is overwritten.</summary>
+    /// <summary>Finds the memory operand; what it needs of R14 and R15 is overwritten, unless they are kept.</summary>
     private void EmitOperand(in Instruction instruction, int size, bool write, int alignment = 1)
     {
+        if (TryKept(instruction)) return;
+        (_indexRegister, _indexScale) = (Addend, 1);
         var (first, displacement) = Locate(instruction);
         EmitCheck(first, displacement, 0, size, write, alignment);
     }
@@ -49,8 +51,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         var segment = Segment(instruction);
         var (first, index) = (instruction.MemoryBase, instruction.MemoryIndex);
-        // The x87 unit's pointer wants the address whole.
-        if (_kinds[_first + _index] != RelocatableKind.X87 && index == Register.None)
+        if (index == Register.None)
         {
             if (first == Register.RIP && segment < 0) return (-1, (long)instruction.IPRelativeMemoryAddress);
             if (first == Register.None && instruction.MemoryDisplSize != 4)

@@ -50,11 +50,11 @@ internal sealed unsafe partial class BlockTranslator
 
         if (!memory && wanted > 0 && TryUsePlace(instruction, writes, highByte || byCount)) return true;
         if (highByte && (wanted > (_standIn[Rcx] == -2 ? 1 : 0) || (memory && wanted > 0))) return false;
-        var (first, index) = (Register.None, Register.R15);
+        var (first, index) = (Register.None, Register.None);
         if (memory)
         {
             EmitOperand(instruction, use, MemoryOperand(instruction));
-            first = _base < 0 ? Register.None : Register.RAX + _base;
+            (first, index) = (_base < 0 ? Register.None : Register.RAX + _base, Register.RAX + _indexRegister);
         }
 
         // RCX, R14 and R15 are there to stand in, less what the operand, or a shift, takes of them.
@@ -83,7 +83,7 @@ internal sealed unsafe partial class BlockTranslator
 
         if (byCount) _e.Move(Rcx, HostOf(Rcx));
         Rename(ref instruction, byCount);
-        if (memory) Redirect(ref instruction, first, index, _displacement);
+        if (memory) Redirect(ref instruction, first, index, _displacement, _indexScale);
         if (!_e.TryEncode(instruction)) return false;
         for (var guest = 0; guest < 16; guest++)
         {
@@ -228,12 +228,12 @@ internal sealed unsafe partial class BlockTranslator
         }
     }
 
-    private static void Redirect(ref Instruction instruction, Register first, Register index, int displacement)
+    private static void Redirect(ref Instruction instruction, Register first, Register index, int displacement, int scale = 1)
     {
-        if (first == Register.None) (first, index) = (index, Register.None);
+        if (first == Register.None && scale == 1) (first, index) = (index, Register.None);
         instruction.MemoryBase = first;
         instruction.MemoryIndex = index;
-        instruction.MemoryIndexScale = 1;
+        instruction.MemoryIndexScale = scale;
         instruction.MemoryDisplacement64 = (ulong)displacement;
         instruction.MemoryDisplSize = displacement == 0 ? 0 : displacement is >= -128 and <= 127 ? 1 : 8;
         instruction.SegmentPrefix = Register.None;

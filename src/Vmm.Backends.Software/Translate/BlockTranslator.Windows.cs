@@ -38,8 +38,18 @@ internal sealed unsafe partial class BlockTranslator
         _t.Plain = _e.At;
     }
 
-    // Whether the plan has anything that windows are for.
-    private bool WantsHeat() => !IsHot && _plan.HasAccesses;
+    // Whether there is anything that windows are for, or a loop, which looks for events once in several rounds.
+    private bool WantsHeat()
+    {
+        if (IsHot || _plan.HasAccesses) return !IsHot;
+        for (var (part, last) = (0, -1); part < _parts; part++)
+        {
+            last += _translations[part].Block->Count;
+            if (_instructions[last].ConditionCode != ConditionCode.None && _instructions[last].Op0Kind == OpKind.NearBranch64 && _instructions[last].NearBranchTarget == _t.Rip) return true;
+        }
+
+        return false;
+    }
 
     private void PlanWindows()
     {
@@ -93,80 +103,6 @@ internal sealed unsafe partial class BlockTranslator
     {
         _owners.Clear();
         _windows.Clear();
-    }
-
-    // All that must hold at the entry of a hot block is summed up in RCX, of which nothing may be left.
-    private void EmitEntry(bool vectors)
-    {
-        _t.Entry = _t.Body = _e.At;
-        _e.Load32(Rcx, StateLayout.Events);
-        if (_counted) EmitAlso(StateLayout.Budget + 4);
-        if (vectors) EmitAlso(StateLayout.VectorDead);
-        for (var g = 0; g < _plan.Count; g++)
-        {
-            if (_entryWindows[g] < 0) continue;
-            EmitDifference(g, Linear);
-            _e.Lea(Rcx, Rcx, Linear, 1, 0);
-            _checked[g] = _barrier;
-        }
-
-        var inside = _e.IfZero();
-        var outside = _e.Jump();
-        _e.Bind(inside);
-
-        _e.Switch();
-        _e.Land(outside);
-        EmitEventUnlessZero(StateLayout.Events);
-        if (_counted) EmitEventUnlessZero(StateLayout.Budget + 4);
-        if (vectors)
-        {
-            _e.Load32(Rcx, StateLayout.VectorDead);
-            var live = _e.IfZero();
-            _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
-            _e.Call(_stubs.LoadVector);
-            _e.Jump(_t.Entry);
-            _e.Bind(live);
-        }
-
-        var outsides = new List<(int Group, int Operand)>();
-        for (var g = 0; g < _plan.Count; g++)
-        {
-            if (_entryWindows[g] < 0) continue;
-            EmitDifference(g, Rcx);
-            var next = _e.IfZero();
-            outsides.Add((g, _e.Jump()));
-            _e.Bind(next);
-        }
-
-        _e.Jump(_plain!.Plain);
-        foreach (var (g, operand) in outsides)
-        {
-            _e.Land(operand);
-            EmitEntryMove(g);
-        }
-
-        _e.Switch();
-        (_e.AddendLost, _addendOf) = (true, -1);
-    }
-
-    // A group outside of its window: the window moves to its page if the TLB has that, or C# is asked; the block runs once as it did before.
-    private void EmitEntryMove(int g)
-    {
-        var window = _entryWindows[g];
-        ref readonly var group = ref _plan[g];
-        var span = (int)(group.End - group.Low);
-        EmitGroupAddress(g);
-        EmitAsk(window, _stubs.Window, _plain!.Plain, _plain.Plain);
-        // The stack's window may be for more, and for writes.
-        var all = span;
-        var write = group.Write | (AccessPlan.Parts(group.Key).First == Rsp && Windows.OfStack(_plain.View, ref all) == window);
-        EmitIndex(Linear, new Site { Write = write }, span - 1);
-        _e.Extract(Rcx, Rcx, StateLayout.PageMask);
-        var hit = _e.IfZero();
-        _e.Jump(_plain.Plain);
-        _e.Bind(hit);
-        EmitMove(window, write, all, group.Alignment - 1, IsConstant(group));
-        _e.Jump(_plain.Plain);
     }
 
     // Counts, and asks C# when the count is used up. Goes on if the window moves by itself.
@@ -236,30 +172,6 @@ internal sealed unsafe partial class BlockTranslator
         _e.StoreIndexed(StateLayout.MovedWindows, window);
         _e.StoreConstant32(place + StateLayout.WindowUnlisted, 0);
         _e.Bind(listed);
-    }
-
-    private void EmitAlso(int place)
-    {
-        _e.Load32(Linear, place);
-        _e.Lea(Rcx, Rcx, Linear, 1, 0);
-    }
-
-    // What a group's first address is outside of its window; zero if it is inside.
-    private void EmitDifference(int g, int to)
-    {
-        var window = StateLayout.Window(_entryWindows[g]);
-        var (first, index, scale) = AccessPlan.Parts(_plan[g].Key);
-        _e.Load(to, window + StateLayout.WindowNegated);
-        if (first < 0 && index < 0) return;
-        var low = (int)_plan[g].Low;
-        if (first >= 0)
-        {
-            _e.Lea(to, to, PartRegister(first), 1, low);
-            low = 0;
-        }
-
-        if (index >= 0) _e.Lea(to, to, PartRegister(index), scale, low);
-        _e.Extract(to, to, window + StateLayout.WindowMask);
     }
 
     // A group's first address into R14.

@@ -103,6 +103,7 @@ internal sealed unsafe partial class BlockTranslator
 
         _plan.End();
         PlanWindows();
+        PlanKeepers(first);
         _vectors = vectors;
         (vectors, x87) = (false, false);
         for (_part = _first = 0; _part < _parts; _part++)
@@ -154,7 +155,8 @@ internal sealed unsafe partial class BlockTranslator
         _exits.Clear();
         _finds.Clear();
         Array.Clear(_checked);
-        (_mode, _barrier, _addendOf) = (mode, 1, -1);
+        (_mode, _barrier, _addendOf, _keeps) = (mode, 1, -1, false);
+        (_pointer, _notedSince) = (null, 0);
     }
 
     private bool TryDecode(Block* block, ulong rip, ReadOnlySpan<byte> code, int first)
@@ -188,6 +190,7 @@ internal sealed unsafe partial class BlockTranslator
             if (!open) return;
         }
 
+        EmitPointer();
         ref var closing = ref System.Runtime.CompilerServices.Unsafe.Add(ref BlockCache.First(block), block->Count);
         if (closing.Handler == ControlOps.ShadowEnd) EmitInterpret();
         else EmitNext(_next);
@@ -200,7 +203,7 @@ internal sealed unsafe partial class BlockTranslator
         if (_part == 0) _e.Forget();
         if (_part == 0 && IsHot)
         {
-            EmitEntry(!_counted && Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors));
+            EmitEntry(!_counted && Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors), !_counted && Wants(RelocatableKind.X87, _first, _t.Block->Count, ref x87));
         }
         else
         {
@@ -236,13 +239,7 @@ internal sealed unsafe partial class BlockTranslator
 
         if (Wants(RelocatableKind.Vector, _first, _t.Block->Count, ref vectors)) EmitLoad(StateLayout.VectorDead, _stubs.LoadVector);
         if (Wants(RelocatableKind.X87, _first, _t.Block->Count, ref x87)) EmitLoad(StateLayout.X87Dead, _stubs.LoadX87);
-    }
-
-    // Whether a block is the first that needs what is loaded for instructions of a kind.
-    private bool Wants(RelocatableKind kind, int first, int count, ref bool loaded)
-    {
-        if (loaded || !_kinds.AsSpan(first, count).Contains(kind)) return false;
-        return loaded = true;
+        if (_part == 0) EmitKeepers();
     }
 
     private void EmitEventUnlessZero(int place)
@@ -253,21 +250,10 @@ internal sealed unsafe partial class BlockTranslator
         _e.Bind(quiet);
     }
 
-    // Registers that are not yet in the host's go there.
-    private void EmitLoad(int dead, int stub)
-    {
-        _e.Load32(Rcx, dead);
-        var live = _e.IfZero();
-        _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = _t }));
-        _e.Call(stub);
-        _e.AddendLost = true;
-        _e.Forget();
-        _e.Bind(live);
-    }
-
     // False: the block ends here.
     private bool TryEmit(ref Instruction instruction, ref Op op)
     {
+        if (op.Handler == ControlOps.Undefined || !Stays(instruction)) EmitPointer();
         if (op.Handler == ControlOps.Undefined) return EmitInterpret();
         var keeps = _kinds[_first + _index] is RelocatableKind.Nothing or RelocatableKind.Integer || instruction.Mnemonic == Mnemonic.Lea || instruction.FlowControl == FlowControl.ConditionalBranch;
         if (!keeps) _e.Forget();
@@ -311,6 +297,7 @@ internal sealed unsafe partial class BlockTranslator
         _barrier++;
         _misses.RemoveRange(misses, _misses.Count - misses);
         _windowMisses.RemoveRange(windowMisses, _windowMisses.Count - windowMisses);
+        EmitPointer();
         return _index == _t.Block->Count - 1 ? EmitLast(instruction, ref op) : EmitString(instruction, ref op) || EmitOperation(ref op);
     }
 

@@ -141,6 +141,7 @@ internal sealed unsafe class Emitter : CodeWriter
     /// <summary>Loads 16 bits into one of the lower registers, zero-extended.</summary>
     public void Load16(int to, int place)
     {
+        Note(to);
         WriteByte(0x0F);
         WriteByte(0xB7);
         Stacked(to, place);

@@ -36,6 +36,7 @@ public sealed class HotLoopTests
             var (expected, actual) = (interpreted.State, translated.State);
             Assert.True(expected.Gpr.AsSpan().SequenceEqual(actual.Gpr), $"seed {seed}: registers {string.Join(' ', expected.Gpr.Select((v, i) => v == actual.Gpr[i] ? "" : $"{i}: {v:x} {actual.Gpr[i]:x}"))}, RIP {expected.Rip:x} {actual.Rip:x}");
             Assert.True((expected.Rip, expected.Rflags, expected.Cr2) == (actual.Rip, actual.Rflags, actual.Cr2), $"seed {seed}: RIP {expected.Rip:x} {actual.Rip:x}, RFLAGS {expected.Rflags:x} {actual.Rflags:x}, CR2 {expected.Cr2:x} {actual.Cr2:x}");
+            Assert.True(expected.Xsave.AsSpan().SequenceEqual(actual.Xsave), $"seed {seed}: XSAVE images differ at {expected.Xsave.AsSpan().CommonPrefixLength(actual.Xsave)}");
             for (ulong page = 0; page < 4 << 20; page += 4096)
             {
                 var at = FirstDifference(interpreted, translated, page);
@@ -128,6 +129,9 @@ public sealed class HotLoopTests
         guest[13] = (ulong)random.Next(5, 40);
         guest.State.Cr0 |= 1 << 16;
         guest.State.Cr4 |= 0x600;
+        // With exceptions masked, or the interpreter would do all of it.
+        BitConverter.TryWriteBytes(guest.State.Xsave, (ushort)0x37F);
+        BitConverter.TryWriteBytes(guest.State.Xsave.AsSpan(24), 0x1F80);
         return guest;
     }
 
@@ -135,7 +139,15 @@ public sealed class HotLoopTests
     {
         var loop = a.CreateLabel();
         a.Label(ref loop);
-        for (var left = random.Next(3, 14); left > 0; left--) Add(a, random);
+        // Some have few places, so that registers of the host's keep what leads there.
+        var places = Enumerable.Range(0, random.Next(1, 4)).Select(_ => Keepable(random)).ToArray();
+        var keeps = random.Next(3) == 0;
+        for (var left = random.Next(3, 14); left > 0; left--)
+        {
+            if (keeps) AddKept(a, random, places);
+            else Add(a, random);
+        }
+
         if (random.Next(2) == 0) Remap(a, random, starts[random.Next(starts.Length)] & ~0xFFFUL);
         a.dec(r12);
         a.jne(loop);
@@ -147,7 +159,7 @@ public sealed class HotLoopTests
         var (at, value, index) = (Pick(s_bases), Pick(s_values), Pick(s_indexes));
         var displacement = random.Next(3) == 0 ? random.Next(-4, 12) * 8 : random.Next(-40, 90);
         var place = random.Next(4) == 0 ? __qword_ptr[at + index * (1 << random.Next(4)) + displacement] : __qword_ptr[at + displacement];
-        switch (random.Next(27))
+        switch (random.Next(33))
         {
             case 0 or 1 or 2: a.mov(value, place); break;
             case 3 or 4 or 5: a.mov(place, value); break;
@@ -194,9 +206,79 @@ public sealed class HotLoopTests
                 a.mov(__byte_ptr[value], al);
                 a.movzx(eax, __word_ptr[value + random.Next(-8, 8)]);
                 break;
+            case 26 or 27: FloatingPoint(a, random, at + displacement); break;
+            case 28: a.movapd(__xmmword_ptr[at + index * (1 << random.Next(4)) + (displacement & ~15)], xmm1); break;
+            case 29: a.psadbw(xmm1, __xmmword_ptr[at + index + (displacement & ~15)]); break;
+            case 30:
+                // Two loops in one.
+                var inner = a.CreateLabel();
+                a.mov(eax, random.Next(2, 20));
+                a.Label(ref inner);
+                a.fadd(st0, st1);
+                a.movaps(xmm3, xmm2);
+                a.dec(eax);
+                a.jne(inner);
+                break;
+            case 31: a.cmp(value, at); break;
             case 22: a.inc(__dword_ptr[Walked + (ulong)random.Next(Pages * 4096 - 8)]); break;
             // A write beside the loop's own code now and then.
             default: a.mov(__byte_ptr[SystemGuest.Start + 0xF00], al); break;
+        }
+    }
+
+    private static AssemblerMemoryOperand Keepable(Random random)
+    {
+        var at = s_bases[random.Next(s_bases.Length)];
+        return at.Value == Register.R10 || random.Next(3) > 0 ? at + s_indexes[random.Next(2)] * (1 << Math.Max(random.Next(6) - 2, 0)) : at + 0;
+    }
+
+    private static void AddKept(Assembler a, Random random, AssemblerMemoryOperand[] places)
+    {
+        var at = places[random.Next(places.Length)] + random.Next(-40, 90);
+        var value = s_values[random.Next(2)];
+        switch (random.Next(12))
+        {
+            case 0: a.mov(value, __qword_ptr[at]); break;
+            case 1: a.mov(__qword_ptr[at], value); break;
+            case 2: a.add(__qword_ptr[at], value); break;
+            case 3: a.sbb(value, __qword_ptr[at]); break;
+            case 4: a.movdqu(xmm1, __xmmword_ptr[at]); break;
+            case 5: a.movups(__xmmword_ptr[at], xmm1); break;
+            case 6: a.paddq(xmm1, xmm2); break;
+            case 7: a.movq(xmm2, value); break;
+            case 8: a.pxor(xmm2, __xmmword_ptr[places[0] + 16]); break;
+            case 9: a.lea(rax, __[rdx + r9 * 2 + 5]); break;
+            case 10: a.mov(dl, __byte_ptr[at]); break;
+            default: a.add(random.Next(3) == 0 ? s_bases[random.Next(5)] : s_indexes[random.Next(2)], random.Next(-1, 3) * 8); break;
+        }
+    }
+
+    // What is loaded is mostly taken off again; the pointers are stored now and then.
+    private static void FloatingPoint(Assembler a, Random random, AssemblerMemoryOperand at)
+    {
+        if (random.Next(2) == 0) a.fild(__qword_ptr[at]);
+        else a.fld(__dword_ptr[at]);
+        for (var left = random.Next(4); left > 0; left--)
+        {
+            switch (random.Next(7))
+            {
+                case 0: a.fadd(st0, st1); break;
+                case 1: a.fmul(__qword_ptr[at + 8]); break;
+                case 2: a.fxch(st0, st1); break;
+                case 3: a.add(rdx, random.Next(100)); break;
+                case 4: a.mov(__dword_ptr[at], edx); break;
+                case 5: a.fnstsw(ax); break;
+                default: a.fsqrt(); break;
+            }
+        }
+
+        switch (random.Next(8))
+        {
+            case 0: break;
+            case 1: a.fnstenv(__[at]); break;
+            case 2: a.fistp(__dword_ptr[at + 4]); break;
+            case 3: a.fstp(__tbyte_ptr[at]); break;
+            default: a.fstp(__qword_ptr[at - 8]); break;
         }
     }
 
