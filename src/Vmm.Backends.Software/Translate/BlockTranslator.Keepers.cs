@@ -27,10 +27,7 @@ internal sealed unsafe partial class BlockTranslator
         for (var i = 0; i < count; i++)
         {
             if (!LeavesKeepers(i)) return;
-            foreach (var used in _information.GetInfo(_instructions[i]).GetUsedRegisters())
-            {
-                if (used.Access is not (OpAccess.Read or OpAccess.CondRead) && Number(used.Register) is >= 0 and var register) written |= 1 << register;
-            }
+            written |= (int)_uses.Written(_instructions[i]);
         }
 
         // The budget takes two of them. R15 is needed to load parts from the state.
