@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using System.Runtime.CompilerServices;
 using Vmm.Core.X86;
 using static Vmm.Backends.Software.Cpu.ControlBits;
@@ -12,44 +11,43 @@ internal sealed partial class Vcpu
     private const ulong NotVulnerable = 1 | 2 | 8 | 16 | 32 | 64 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 | 1UL << 62;
 
     /// <summary>Registers that hold what was written: number, value after reset, writable bits.</summary>
-    private static readonly (uint First, uint Last, ulong Reset, ulong Writable)[] s_stored =
+    private static readonly Held[] s_stored =
     [
-        (Msr.FeatureControl, Msr.FeatureControl, 1, 0),
-        (Msr.SpecCtrl, Msr.SpecCtrl, 0, 7),
-        (Msr.BiosSignId, Msr.BiosSignId, 0xFFFFFFFFUL << 32, 0),
-        (Msr.PlatformInfo, Msr.PlatformInfo, 10UL << 8 | 10UL << 40, 0),
-        (Msr.MtrrCap, Msr.MtrrCap, 0x508, 0),
-        (Msr.ArchCapabilities, Msr.ArchCapabilities, NotVulnerable, 0),
-        (Msr.McgCap, Msr.McgCap, 0, 0),
-        (Msr.McgStatus, Msr.McgStatus, 0, 7),
-        (Msr.MiscEnable, Msr.MiscEnable, 1, 0x0000_0004_0044_0889),
-        (Msr.DebugCtl, Msr.DebugCtl, 0, 3),
-        (Msr.MtrrPhysBase0, Msr.MtrrPhysMask7, 0, 0x0000_3FFF_FFFF_FFFF),
-        (Msr.MtrrFix64K, Msr.MtrrFix64K, 0, ulong.MaxValue),
-        (Msr.MtrrFix16K80000, Msr.MtrrFix16KA0000, 0, ulong.MaxValue),
-        (Msr.MtrrFix4KC0000, Msr.MtrrFix4KF8000, 0, ulong.MaxValue),
-        (Msr.MtrrDefType, Msr.MtrrDefType, 0x806, 0xCFF),
-        (Msr.Pat, Msr.Pat, 0x0007_0406_0007_0406, ulong.MaxValue),
-        (Msr.Xss, Msr.Xss, 0, 0),
-        (Msr.Star, Msr.Star, 0, ulong.MaxValue),
-        (Msr.Fmask, Msr.Fmask, 0, uint.MaxValue),
-        (Msr.TscAux, Msr.TscAux, 0, uint.MaxValue),
-        (Msr.SysenterCs, Msr.SysenterCs, 0, uint.MaxValue),
+        new(Msr.FeatureControl, Msr.FeatureControl, 1, 0),
+        new(Msr.SpecCtrl, Msr.SpecCtrl, 0, 7),
+        new(Msr.BiosSignId, Msr.BiosSignId, 0xFFFFFFFFUL << 32, 0),
+        new(Msr.PlatformInfo, Msr.PlatformInfo, 10UL << 8 | 10UL << 40, 0),
+        new(Msr.MtrrCap, Msr.MtrrCap, 0x508, 0),
+        new(Msr.ArchCapabilities, Msr.ArchCapabilities, NotVulnerable, 0),
+        new(Msr.McgCap, Msr.McgCap, 0, 0),
+        new(Msr.McgStatus, Msr.McgStatus, 0, 7),
+        new(Msr.MiscEnable, Msr.MiscEnable, 1, 0x0000_0004_0044_0889),
+        new(Msr.DebugCtl, Msr.DebugCtl, 0, 3),
+        new(Msr.MtrrPhysBase0, Msr.MtrrPhysMask7, 0, 0x0000_3FFF_FFFF_FFFF),
+        new(Msr.MtrrFix64K, Msr.MtrrFix64K, 0, ulong.MaxValue),
+        new(Msr.MtrrFix16K80000, Msr.MtrrFix16KA0000, 0, ulong.MaxValue),
+        new(Msr.MtrrFix4KC0000, Msr.MtrrFix4KF8000, 0, ulong.MaxValue),
+        new(Msr.MtrrDefType, Msr.MtrrDefType, 0x806, 0xCFF),
+        new(Msr.Pat, Msr.Pat, 0x0007_0406_0007_0406, ulong.MaxValue),
+        new(Msr.Xss, Msr.Xss, 0, 0),
+        new(Msr.Star, Msr.Star, 0, ulong.MaxValue),
+        new(Msr.Fmask, Msr.Fmask, 0, uint.MaxValue),
+        new(Msr.TscAux, Msr.TscAux, 0, uint.MaxValue),
+        new(Msr.SysenterCs, Msr.SysenterCs, 0, uint.MaxValue),
     ];
 
     private static readonly uint[] s_canonical = [Msr.Lstar, Msr.Cstar, Msr.KernelGsBase, Msr.SysenterEsp, Msr.SysenterEip];
 
     private static readonly uint[] s_inState = [Msr.Star, Msr.Lstar, Msr.Fmask, Msr.KernelGsBase];
 
-    // All that hold what was written, in order; and of those that are not in the state their places, and what is there after reset.
-    private static readonly uint[] s_numbers = [.. s_stored.SelectMany(s => Enumerable.Range((int)s.First, (int)(s.Last - s.First) + 1)).Select(n => (uint)n).Concat(s_canonical).Order()];
-    private static readonly FrozenDictionary<uint, int> s_places = s_numbers.Except(s_inState).Select((number, place) => KeyValuePair.Create(number, place)).ToFrozenDictionary();
-    private static readonly ulong[] s_reset = [.. s_places.OrderBy(p => p.Value).Select(p => s_stored.FirstOrDefault(s => p.Key >= s.First && p.Key <= s.Last).Reset)];
+    // All that hold what was written, in order, and what is there after reset. Those that are in the state have places too, which are not used.
+    private static readonly uint[] s_numbers = Numbers();
+    private static readonly ulong[] s_reset = Resets();
 
-    private readonly ulong[] _msrs = new ulong[s_reset.Length];
+    private readonly ulong[] _msrs = new ulong[s_numbers.Length];
 
     /// <summary>A stored register's value, for instructions that use it.</summary>
-    public ulong StoredMsr(uint index) => s_places.TryGetValue(index, out var place) ? _msrs[place] : 0;
+    public ulong StoredMsr(uint index) => Place(index) is >= 0 and var place ? _msrs[place] : 0;
 
     /// <summary>RDMSR. False: the register does not exist.</summary>
     public bool TryReadMsr(uint index, out ulong value)
@@ -105,11 +103,11 @@ internal sealed partial class Vcpu
             return true;
         }
 
-        foreach (var (first, last, _, writable) in s_stored)
+        foreach (var held in s_stored)
         {
-            if (index < first || index > last) continue;
+            if (index < held.First || index > held.Last) continue;
             ref var stored = ref Stored(index);
-            if ((value & ~writable) != 0 && ((value ^ stored) & ~writable) != 0) return false;
+            if ((value & ~held.Writable) != 0 && ((value ^ stored) & ~held.Writable) != 0) return false;
             stored = value;
             if (index is Msr.Star or Msr.Fmask) UpdateCalls();
             return true;
@@ -117,6 +115,54 @@ internal sealed partial class Vcpu
 
         Counters.UnknownMsrs++;
         return false;
+    }
+
+    // Loops, as all that generic methods need for values of these types the JIT would have to compile, 150 methods.
+    private static uint[] Numbers()
+    {
+        var count = s_canonical.Length;
+        foreach (var held in s_stored) count += (int)(held.Last - held.First) + 1;
+        var numbers = new uint[count];
+        count = 0;
+        foreach (var held in s_stored)
+        {
+            for (var number = held.First; number <= held.Last; number++) Insert(number);
+        }
+
+        foreach (var number in s_canonical) Insert(number);
+        return numbers;
+
+        void Insert(uint number)
+        {
+            var at = count++;
+            for (; at > 0 && numbers[at - 1] > number; at--) numbers[at] = numbers[at - 1];
+            numbers[at] = number;
+        }
+    }
+
+    private static ulong[] Resets()
+    {
+        var resets = new ulong[s_numbers.Length];
+        foreach (var held in s_stored)
+        {
+            for (var number = held.First; number <= held.Last; number++) resets[Place(number)] = held.Reset;
+        }
+
+        return resets;
+    }
+
+    // -1 if it is none of those.
+    private static int Place(uint number)
+    {
+        for (int first = 0, last = s_numbers.Length - 1; first <= last;)
+        {
+            var middle = (first + last) / 2;
+            if (s_numbers[middle] == number) return middle;
+            if (s_numbers[middle] < number) first = middle + 1;
+            else last = middle - 1;
+        }
+
+        return -1;
     }
 
     private static bool IsPat(ulong value)
@@ -169,7 +215,7 @@ internal sealed partial class Vcpu
             case Msr.Fmask: return ref s.Fmask;
             case Msr.KernelGsBase: return ref s.KernelGsBase;
             default:
-                if (s_places.TryGetValue(index, out var place)) return ref _msrs[place];
+                if (Place(index) is >= 0 and var place) return ref _msrs[place];
                 return ref Unsafe.NullRef<ulong>();
         }
     }
@@ -204,4 +250,7 @@ internal sealed partial class Vcpu
         if (leaf == 0xD && subleaf is 0 or 1 && Model.Has(CpuFeature.Xsave)) return r with { Ebx = subleaf == 0 || Model.Has(CpuFeature.XsaveC) ? CpuModel.XsaveSize(s.Xcr0) : 0 };
         return r;
     }
+
+    // Registers with numbers in a row.
+    private readonly record struct Held(uint First, uint Last, ulong Reset, ulong Writable);
 }

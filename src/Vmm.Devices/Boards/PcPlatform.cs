@@ -26,7 +26,8 @@ internal sealed class PcPlatform
     private readonly IoApic _ioApic;
     private readonly GsiRouter _router;
     private readonly List<Action<AmlWriter>> _described = [];
-    private readonly SortedSet<int> _serialPorts = [];
+    // In order.
+    private readonly List<int> _serialPorts = [];
     private readonly ResetPort _reset;
     private AcpiPm? _power;
     private MachineContext? _machine;
@@ -117,6 +118,7 @@ internal sealed class PcPlatform
         uart.FirstOutput += machine.Timeline.MarkConsoleByte;
         if (host is not null) uart.Connect(machine, host);
         _serialPorts.Add(port);
+        _serialPorts.Sort();
         return uart;
     }
 
