@@ -21,7 +21,8 @@ internal sealed unsafe partial class BlockTranslator
     {
         _keeps = false;
         if (!IsHot || _plan.Count == 0 || _plan.Count > (_counted ? 1 : 3)) return;
-        // Vector registers are looked for at the entry only. SAFETY: blocks of translations live as long as these.
+        // Vector registers are looked for at the entry only.
+        // SAFETY: blocks of translations live as long as these.
         if (_kinds.AsSpan(0, count).Contains(RelocatableKind.Vector) && !_kinds.AsSpan(0, _translations[0].Block->Count).Contains(RelocatableKind.Vector)) return;
         var written = 0;
         for (var i = 0; i < count; i++)
