@@ -18,7 +18,7 @@ internal sealed unsafe partial class BlockTranslator
     // Blocks that are translated as one, and with further rounds of a loop.
     private const int MaximumStraightParts = 4, MaximumParts = 8;
 
-    // Hot code grows no further than by one block beyond so many instructions.
+    // Hot code grows no further than by one block beyond so many instructions, or twice as many where it is rounds of a loop.
     private const int LongEnough = 64;
     private const int MaximumInstructions = MaximumParts * BlockBuilder.MaximumCount;
 
@@ -88,7 +88,7 @@ internal sealed unsafe partial class BlockTranslator
         _grouped = true;
         _plan.Begin(IsHot, plain?.Unsteady);
         var first = 0;
-        var (vectors, x87) = (false, false);
+        var (vectors, x87, loops) = (false, false, false);
         for (_parts = 0; ;)
         {
             _translations[_parts++] = new Translation { Rip = rip, Block = block, View = view };
@@ -97,7 +97,8 @@ internal sealed unsafe partial class BlockTranslator
             for (var i = first; i < first + block->Count; i++) _plan.Add(i, _instructions[i], _kinds[i]);
             _plan.ChecksAtEntry = false;
             first += block->Count;
-            if (_parts == MaximumParts || (IsHot && first >= LongEnough) || Follow(first - 1, block, blocks, out rip) is var next && next == null) break;
+            if (_parts == MaximumParts || (IsHot && first >= (loops ? LongEnough * 2 : LongEnough)) || Follow(first - 1, block, blocks, out rip) is var next && next == null) break;
+            loops |= next == _translations[0].Block;
             block = next;
         }
 
