@@ -50,10 +50,10 @@ internal sealed unsafe partial class Vcpu
             if (block == null) return false;
         }
 
-        if (block != _scratch && block->Second == 0 && !Translates)
+        if (block != _scratch && block->Second == 0 && !Translates && block->Code == (Op*)(block + 1))
         {
             var key = ((rip + s.Seg[1].Base) << CpuMode.Bits) | s.Mode;
-            _blocks.AddJump(key, _blocks.Unfold(block));
+            _blocks.AddJump(key, block);
         }
 
         s.Gpr[17] = rip;

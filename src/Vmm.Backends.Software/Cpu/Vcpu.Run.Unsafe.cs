@@ -120,7 +120,8 @@ internal sealed unsafe partial class Vcpu
         s.Gpr[17] = rip;
         s.Budget -= block->Count;
         _current = block;
-        return ref BlockCache.First(block);
+        // SAFETY: only blocks that have their ops behind them are in there.
+        return ref Unsafe.AsRef<Op>(block + 1);
     }
 
     /// <summary>Goes on whatever waits, in translated mode too: the next block is interpreted.</summary>

@@ -169,7 +169,7 @@ internal sealed unsafe partial class BlockCache : IDisposable
         _jumpsAdded = 0;
     }
 
-    /// <summary>Lets a linear address lead to a block.</summary>
+    /// <summary>Lets a linear address lead to a block, which has its instructions behind it.</summary>
     public void AddJump(ulong key, Block* block)
     {
         if (_jumpsAdded < JournalSize) _jumpsUsed[_jumpsAdded] = (ushort)Slot(key);
