@@ -27,7 +27,7 @@ internal unsafe struct Block
     /// <summary>The next such block with the same second page.</summary>
     public Block* AcrossNext;
 
-    /// <summary>How often the interpreter has run it, until it is translated.</summary>
+    /// <summary>How often the interpreter has run it; where it has a translation, counted anew from less than zero until it gets one for another address.</summary>
     public int Heat;
 
     /// <summary>The first of its translations, by the translator's number; zero for none.</summary>
