@@ -1,5 +1,6 @@
 using Vmm.Backends.Software.Cpu;
 using Vmm.Backends.Software.Decode;
+using Vmm.Backends.Software.Translate;
 using Vmm.Core.Memory;
 
 namespace Vmm.Backends.Software;
@@ -21,6 +22,10 @@ internal sealed unsafe partial class SoftwarePartition
 
     private readonly CodeMap _code = new();
     private readonly Lock _marks = new();
+    // Of translated code. Whoever holds it may take those of the marks and of a processor's requests, and waits for no processor.
+    private readonly Lock _translation = new();
+    private readonly List<(int View, ulong Rip)> _none = [];
+    private Translator? _translator;
     // Processors that have marked a page and wait for the others to write to it no more.
     private int _marking;
 
@@ -96,25 +101,44 @@ internal sealed unsafe partial class SoftwarePartition
     public void DropCode(Vcpu? by, MemoryRegion region, ulong gpa, ulong granules, bool release)
     {
         var page = _code.Find(region, gpa);
-        lock (_marks)
+        // As one: who translates under this lock has been asked to drop all that is not marked any more.
+        lock (_translation)
         {
-            Interlocked.And(ref page->Granules, ~granules);
-            if (release && page->Granules == 0) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
-        }
+            lock (_marks)
+            {
+                Interlocked.And(ref page->Granules, ~granules);
+                if (release && page->Granules == 0) region.ClearFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code);
+            }
 
-        // Behind that: what is decoded from now on is marked again.
-        foreach (var vcpu in _vcpus)
-        {
-            if (vcpu != by) vcpu.RequestDrop(gpa, granules);
-        }
+            // Behind that: what is decoded from now on is marked again.
+            var targets = _translator?.Drop(gpa, granules) ?? _none;
+            foreach (var vcpu in _vcpus)
+            {
+                if (vcpu != by) vcpu.RequestDrop(gpa, granules, targets);
+            }
 
-        by?.DropCode(gpa, granules);
+            by?.DropCode(gpa, granules, targets);
+        }
+    }
+
+    /// <summary>The machine's translator, which is made when the first processor asks. Null where the host lacks what it needs.</summary>
+    public Translator? TakeTranslator()
+    {
+        lock (_translation) return _translator ??= Translator.TryCreate(_translation, Clock.IsCounted, Single, TranslateAfter, CodePart);
     }
 
     private void HostWroteCode(ulong gpa, uint length)
     {
+        // If the region was removed meanwhile, all that was made of it goes.
         if (Memory.Find(gpa) is { } region) CodeWritten(null, region, gpa, length);
-        // The region was removed meanwhile.
-        else foreach (var vcpu in _vcpus) vcpu.RequestDrop(gpa, ulong.MaxValue);
+    }
+
+    private void RegionsChanged(MemoryRegion region)
+    {
+        lock (_translation)
+        {
+            _translator?.DropAll();
+            foreach (var vcpu in _vcpus) vcpu.RequestFullFlush();
+        }
     }
 }

@@ -146,11 +146,7 @@ internal sealed partial class SoftwarePartition : IPartition
         Memory.RegionAdded -= _regionsChanged;
         Memory.RegionRemoved -= _regionsChanged;
         foreach (var vcpu in _vcpus) vcpu.Dispose();
+        _translator?.Dispose();
         _code.Dispose();
-    }
-
-    private void RegionsChanged(MemoryRegion region)
-    {
-        foreach (var vcpu in _vcpus) vcpu.RequestFullFlush();
     }
 }

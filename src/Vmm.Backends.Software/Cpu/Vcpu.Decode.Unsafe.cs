@@ -13,10 +13,11 @@ internal sealed unsafe partial class Vcpu
     private ref Op FindBlock()
     {
         if (!TryFindBlock()) return ref Leave();
-        return ref BlockCache.First(_blocks.Unfold(_current));
+        _current = _blocks.Unfold(_current);
+        return ref BlockCache.First(_current);
     }
 
-    // The same, but that the block may have no instructions.
+    // The same, but that the block may be what is kept of a translated one.
     private bool TryFindBlock()
     {
         ref var s = ref S;
@@ -38,6 +39,8 @@ internal sealed unsafe partial class Vcpu
         }
 
         var block = _blocks.Find(gpa, s.Mode);
+        // What another processor has translated need not be decoded.
+        if (block == null && _executor is { } executor) block = executor.Translator.Find(gpa, s.Mode);
         if (block != null && block->Second != 0)
         {
             if (!TryFetchNext(linear, view, out var second)) return false;
@@ -90,7 +93,12 @@ internal sealed unsafe partial class Vcpu
                 }
             }
 
-            if (ops.Length != 0) return _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)_builder.Covered), s.Mode, _builder.Count, _builder.Bytes, copy[.._builder.Covered], ops);
+            if (ops.Length != 0)
+            {
+                var block = _blocks.Add(gpa, CodeMap.Granules(gpa, (uint)_builder.Covered), s.Mode, _builder.Count, _builder.Bytes, copy[.._builder.Covered], ops);
+                if (_executor is { } executor) block->Heat = executor.Translator.FirstHeat(gpa);
+                return block;
+            }
         }
 
         return DecodeAcross(rip, linear, gpa, left, view);

@@ -69,7 +69,7 @@ internal sealed partial class Vcpu
     {
         if ((bits & EventInterrupt) != 0) Volatile.Write(ref S.Translator.HeldBack, 1);
         Interlocked.Or(ref S.Events, bits);
-        _translator?.Targets.Close();
+        _executor?.Targets.Close();
     }
 
     // As Signal, and if the processor is halted its runner is told to run it again. Halt publishes Activity before it looks at

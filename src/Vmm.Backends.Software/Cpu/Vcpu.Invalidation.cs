@@ -10,23 +10,50 @@ internal sealed partial class Vcpu
     private readonly Lock _requests = new();
     private readonly List<(ulong Gpa, ulong Granules)> _dropCode = [];
     private readonly List<ulong> _givenUp = [];
+    private readonly List<(int View, ulong Rip)> _dropTargets = [];
     private bool _dropWrites;
-    private bool _flushAll;
+    private volatile bool _flushAll, _leave;
     private int _served;
     private int _asked;
 
     /// <summary>Whether a thread is inside <see cref="Run"/> and may be writing through its TLB.</summary>
     private volatile bool _inside;
 
+    /// <summary>Whether it has not yet done all that it was asked for.</summary>
+    public bool HasRequests => _flushAll || _leave || Volatile.Read(ref _served) != Volatile.Read(ref _asked);
+
+    /// <summary>Whether it has come by its run loop since it was asked to leave translated code or to drop everything, or will before it runs any.</summary>
+    public bool HasLeft => !(_flushAll || _leave) || !_inside;
+
     /// <summary>Asks for what was decoded of some granules of a page to be dropped.</summary>
-    public void RequestDrop(ulong gpa, ulong granules)
+    public void RequestDrop(ulong gpa, ulong granules, List<(int View, ulong Rip)> targets)
     {
         lock (_requests)
         {
             _dropCode.Add((gpa, granules));
+            _dropTargets.AddRange(targets);
             _asked++;
         }
 
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Asks for a target of code that was translated to be looked for anew.</summary>
+    public void RequestDropOfTarget(int view, ulong rip)
+    {
+        lock (_requests)
+        {
+            _dropTargets.Add((view, rip));
+            _asked++;
+        }
+
+        Signal(EventInvalidate);
+    }
+
+    /// <summary>Asks for translated code to be left, and all that leads there to be forgotten.</summary>
+    public void RequestLeaving()
+    {
+        lock (_requests) _leave = true;
         Signal(EventInvalidate);
     }
 
@@ -76,27 +103,34 @@ internal sealed partial class Vcpu
         }
     }
 
-    // Within a wait the block being executed must survive, so a full flush is left for the next block end.
+    // Within a wait the block being executed must survive, and perhaps translated code below it: what is asked of all of them is left for the next block end.
     private void ServeInvalidations(bool waiting = false)
     {
         lock (_requests)
         {
-            if (_flushAll && waiting)
+            if (waiting && (_flushAll || _leave))
             {
                 Signal(EventInvalidate);
             }
-            else if (_flushAll)
+            else if (_flushAll || _leave)
             {
-                _flushAll = false;
-                _lastRegion = null;
-                _tlb.FlushAll();
-                _blocks.Clear();
+                _executor?.Forget();
+                if (_flushAll)
+                {
+                    _lastRegion = null;
+                    _tlb.FlushAll();
+                    _blocks.Clear();
+                }
+
+                _flushAll = _leave = false;
             }
 
             if (_dropWrites) _tlb.FlushWrites(0);
             _dropWrites = false;
-            foreach (var (gpa, granules) in _dropCode) DropCode(gpa, granules);
+            foreach (var (gpa, granules) in _dropCode) _blocks.Drop(gpa, granules);
             _dropCode.Clear();
+            DropTargets(_dropTargets);
+            _dropTargets.Clear();
             Volatile.Write(ref _served, _asked);
         }
 

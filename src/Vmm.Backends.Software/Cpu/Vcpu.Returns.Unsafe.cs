@@ -22,7 +22,7 @@ internal sealed unsafe partial class Vcpu
     public void NoteReturn()
     {
         ref var s = ref S;
-        if (_translator is null || !Code64 || s.Cpl is not (0 or 3)) return;
+        if (_executor is null || !Code64 || s.Cpl is not (0 or 3)) return;
         ref var record = ref s.Cpl == 3 ? ref s.Translator.UserReturn : ref s.Translator.KernelReturn;
         var (code, stack) = (s.Seg[1], s.Seg[2]);
         if (record.CodeSelector + code.Selector != 0 || !IsSame(record.CodeAddress, record.CodeDescriptor))

@@ -82,7 +82,7 @@ internal sealed unsafe partial class Vcpu
             }
 
             if ((S.Mode & CpuMode.Step) != 0) Step();
-            else if (Translates && _translator is { } translator) RunTranslated(translator);
+            else if (Translates && _executor is { } executor) RunTranslated(executor);
             else if (Translates) RunCold();
             else
             {
@@ -277,7 +277,8 @@ internal sealed unsafe partial class Vcpu
         if (global)
         {
             _tlb.FlushAll();
-            _translator?.DropTargets();
+            _executor?.Targets.FlushAll();
+            _executor?.Translator.UnlinkAll();
         }
 
         LeaveSpace();
@@ -315,7 +316,7 @@ internal sealed unsafe partial class Vcpu
     {
         _tlb.FlushNonGlobal();
         _blocks.ClearJumps();
-        _translator?.Targets.FlushNonGlobal();
+        _executor?.Targets.FlushNonGlobal();
     }
 
     private void EnterSpace()
@@ -323,7 +324,7 @@ internal sealed unsafe partial class Vcpu
         if (_spaces.IsSpent)
         {
             _tlb.FlushAll();
-            _translator?.DropTargets();
+            _executor?.Targets.FlushAll();
             _spaces.Restart();
         }
 
@@ -335,10 +336,11 @@ internal sealed unsafe partial class Vcpu
     {
         var shift = _tlb.FlushPage(linear);
         _blocks.ClearJumps();
-        if (_translator is not { } translator) return;
-        translator.DropPage(linear, shift);
+        if (_executor is not { } executor) return;
+        executor.Targets.DropPage(linear, shift);
         // The page before may end with an instruction that goes on in this one.
-        translator.DropPage((linear >> shift << shift) - 1, 12);
+        executor.Targets.DropPage((linear >> shift << shift) - 1, 12);
+        if ((long)linear < 0) executor.Translator.Unlink(linear);
     }
 
     private int _view;

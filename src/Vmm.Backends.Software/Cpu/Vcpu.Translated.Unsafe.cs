@@ -13,7 +13,7 @@ namespace Vmm.Backends.Software.Cpu;
 /// </summary>
 internal sealed unsafe partial class Vcpu
 {
-    private Translator? _translator;
+    private Executor? _executor;
     private uint _targetsMode;
     private bool _fetchGlobal;
     private ExceptionDispatchInfo? _callbackFailure;
@@ -21,25 +21,29 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Whether warm code is translated.</summary>
     public bool MayTranslate { get; private set; }
 
-    /// <summary>The translator, or null if everything is interpreted. It is made when code is warm for the first time, or is asked for here.</summary>
-    public Translator? Translator => _translator ?? MakeTranslator();
+    /// <summary>What runs translated code, or null if everything is interpreted. It is made when code is warm for the first time, or is asked for here.</summary>
+    public Executor? Executor => _executor ?? MakeExecutor();
+
+    /// <summary>The machine's translator, likewise.</summary>
+    public Translator? Translator => Executor?.Translator;
 
     private bool Translates => MayTranslate && (S.Mode & (CpuMode.Step | CpuMode.CodeMask)) == CpuMode.Code64 && _view != Tlb.Checked;
 
-    private Translator? MakeTranslator()
+    private Executor? MakeExecutor()
     {
         if (!MayTranslate) return null;
-        var translator = Translator.TryCreate(this, _memory, _blocks, _spaces, _windows, Partition.Clock.IsCounted, Partition.Single, Partition.TranslateAfter, Partition.CodePart);
+        var translator = Partition.TakeTranslator();
         MayTranslate = translator is not null;
         if (translator is null) return null;
-        _blocks.RetranslatesAtOnce = Partition.TranslateAfter < Translator.DefaultThreshold;
-        _windows.Begin(Partition.TranslateAfter == 0 ? 2 : 16, HostEntropy());
+        _windows.Begin(translator.Windows, Partition.TranslateAfter == 0 ? 2 : 16, HostEntropy());
         _tlb.MakeReady();
         UpdateView();
-        _translator = translator;
+        var executor = new Executor(this, translator, _tables);
+        _executor = executor;
         // Whoever signals an event closes the cache of targets behind that, if there is one: what was signalled before is seen after this.
         Interlocked.MemoryBarrier();
-        return _translator;
+        translator.Attach(executor);
+        return executor;
     }
 
     // The same before any code is warm.
@@ -52,7 +56,7 @@ internal sealed unsafe partial class Vcpu
             if (_current != _scratch && _current->Heat >= Partition.TranslateAfter)
             {
                 s.Budget += _current->Count;
-                MakeTranslator();
+                MakeExecutor();
                 return;
             }
 
@@ -62,44 +66,45 @@ internal sealed unsafe partial class Vcpu
     }
 
     // Goes on until something waits, a fault was recorded, or the mode is one that only the interpreter runs.
-    private void RunTranslated(Translator translator)
+    private void RunTranslated(Executor executor)
     {
         ref var s = ref S;
+        var (translator, targets) = (executor.Translator, executor.Targets);
         var link = -1;
         while (Translates && (Volatile.Read(ref s.Events) | (int)(s.Budget >> 63)) == 0 && s.FaultVector < 0 && !_shutdown)
         {
             if ((s.Mode & ~CpuMode.User) != _targetsMode)
             {
-                translator.DropTargets();
+                targets.FlushAll();
                 _targetsMode = s.Mode & ~CpuMode.User;
                 link = -1;
             }
 
             var across = link >= 0 && translator.LeadsAcross(link);
             var code = link >= 0 && !across ? translator.TryLink(link) : 0;
-            if (code == 0 && !across) code = translator.Targets.Find(_view, s.Rip);
+            if (code == 0 && !across) code = targets.Find(_view, s.Rip);
             if (code == 0)
             {
-                var flushes = translator.Flushes;
                 if (!TryFindBlock()) return;
-                var translation = Warm(translator);
+                var translation = Warm(executor);
                 if (translation is null)
                 {
                     link = -1;
-                    Execute(ref BlockCache.First(_blocks.Unfold(_current)));
+                    _current = _blocks.Unfold(_current);
+                    Execute(ref BlockCache.First(_current));
                     continue;
                 }
 
                 s.Budget += _current->Count;
-                if (across && flushes == translator.Flushes) translator.LinkAcross(link, translation, _fetchGlobal);
+                if (across) translator.LinkAcross(executor, link, translation, _fetchGlobal);
                 code = translator.Address(translation);
             }
 
             link = -1;
-            if (translator.Targets.Open() && Volatile.Read(ref s.Events) != 0) continue;
+            if (targets.Open() && Volatile.Read(ref s.Events) != 0) continue;
             s.Translator.HostFlags = s.Arithmetic | 2;
             s.Translator.NmiHeld = _nmiBlocked | _nmiPending | NmiWindowRequested ? 1 : 0;
-            var exit = translator.Run(code);
+            var exit = executor.Run(code);
             s.SetArithmetic(s.Translator.HostFlags);
             if (s.Translator.X87Saved != 0) AbsorbX87();
             FollowView();
@@ -116,14 +121,15 @@ internal sealed unsafe partial class Vcpu
                 case ExitKind.Hot:
                     var plain = translator.Sites.TranslationOf(site);
                     s.Rip = plain.Rip;
-                    translator.Count(plain, Code(plain.Block), Stack());
+                    translator.Count(executor, plain, Code(plain.Block), _blocks, Stack());
                     break;
                 case ExitKind.Interpret:
-                    _current = translator.Sites.TranslationOf(site).Block;
-                    s.Gpr[17] = translator.Sites.TranslationOf(site).Rip;
+                    var translated = translator.Sites.TranslationOf(site);
+                    _current = _blocks.Unfold(translated.Block);
+                    s.Gpr[17] = translated.Rip;
                     if (!_counts) s.Budget -= _current->Count - site.Index;
                     // SAFETY: sites hold an index of an op of their block, the closing one included.
-                    Execute(ref Unsafe.Add(ref BlockCache.First(_blocks.Unfold(_current)), site.Index));
+                    Execute(ref Unsafe.Add(ref BlockCache.First(_current), site.Index));
                     break;
                 case ExitKind.Failed:
                     _callbackFailure!.Throw();
@@ -133,25 +139,29 @@ internal sealed unsafe partial class Vcpu
     }
 
     // The translation of the block that was just found, which is made when it has been run often enough. Null: interpret it.
-    private Translation? Warm(Translator translator)
+    private Translation? Warm(Executor executor)
     {
         ref var s = ref S;
         var block = _current;
         if (block == _scratch) return null;
-        var translation = block->Translation == 0 ? null : translator.Find(block, s.Rip, _view);
+        var translator = executor.Translator;
+        var kept = block->Code == null ? block : block->Kept;
+        var translation = kept == null ? null : translator.Find(kept, s.Rip, _view);
         if (translation is null)
         {
-            if (++block->Heat <= translator.Threshold) return null;
-            block = _blocks.Keep(block);
-            if (block == null) return null;
-            _current = block;
-            translation = translator.Translate(block, s.Rip, _view, Code(block));
+            // SAFETY: either lives as long as it may be run.
+            ref var heat = ref (kept == null ? ref block->Heat : ref kept->Heat);
+            if (++heat <= translator.Threshold) return null;
+            kept = translator.Keep(executor, block);
+            if (kept == null) return null;
+            _current = kept;
+            translation = translator.Translate(executor, kept, s.Rip, _view, Code(kept), _blocks);
             if (translation is null) return null;
-            block->Heat = translator.HeatElsewhere;
+            kept->Heat = translator.HeatElsewhere;
             Counters.TranslatedBlocks++;
         }
 
-        translator.Targets.Fill(_view, s.Rip, translator.Address(translation), _fetchGlobal);
+        executor.Targets.Fill(_view, s.Rip, translator.Address(translation), _fetchGlobal);
         return translation;
     }
 
@@ -177,11 +187,12 @@ internal sealed unsafe partial class Vcpu
         try
         {
             ref var s = ref S;
-            ref var site = ref _translator!.Sites[(int)s.Translator.Site];
-            var translation = _translator.Sites.TranslationOf(site);
+            var translator = _executor!.Translator;
+            ref var site = ref translator.Sites[(int)s.Translator.Site];
+            var translation = translator.Sites.TranslationOf(site);
             if (site.Crosses)
             {
-                var rest = _translator.TrySplit((int)s.Translator.Site, Code(translation.Block));
+                var rest = translator.TrySplit((int)s.Translator.Site, Code(translation.Block), _blocks);
                 s.Translator.Return = (ulong)rest;
                 return rest == 0 ? ExitKind.Interpret : 0;
             }
@@ -191,13 +202,13 @@ internal sealed unsafe partial class Vcpu
             var access = site.Write ? Access.Write : Access.Read;
             _current = translation.Block;
             var view = translation.View;
-            var (served, dropped) = (_served, _translator.Dropped);
+            var (served, dropped) = (_served, translator.Dropped);
             if (!TryTranslate(linear, access, view, out var gpa, out var global))
             {
                 if (site.Alone && s.FaultVector == Vector.PF)
                 {
                     // SAFETY: sites hold an index of an op of their block.
-                    s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_blocks.Unfold(_current)), site.Index).Offset;
+                    s.Rip = translation.Rip + Unsafe.Add(ref BlockCache.First(_blocks.Unfold(translation.Block)), site.Index).Offset;
                     if (_counts) s.Budget += _current->Count - site.Index;
                     return DeliverInside();
                 }
@@ -209,9 +220,9 @@ internal sealed unsafe partial class Vcpu
 
             var page = HostPage(gpa, linear, access, view, global);
             // The walk may have written to code, to which what called this is perhaps about to go.
-            if (page == null || dropped != _translator.Dropped) return ExitKind.Interpret;
+            if (page == null || dropped != translator.Dropped) return ExitKind.Interpret;
             if (_marked is { } marked && !TryPassMarked(marked, translation, gpa, site.Size, linear, (nint)page, global)) return ExitKind.Interpret;
-            if (dropped != _translator.Dropped) return ExitKind.Interpret;
+            if (dropped != translator.Dropped) return ExitKind.Interpret;
             // What was checked before counts no more if another processor took write permissions meanwhile.
             return served == _served ? 0 : ExitKind.Interpret;
         }
@@ -232,7 +243,7 @@ internal sealed unsafe partial class Vcpu
         DeliverFault();
         s.Translator.HostFlags = s.Arithmetic | 2;
         if (_shutdown || !Translates || (s.Mode & ~CpuMode.User) != _targetsMode || Volatile.Read(ref s.Events) != 0) return ExitKind.Done;
-        var code = _translator!.Targets.Find(_view, s.Rip);
+        var code = _executor!.Targets.Find(_view, s.Rip);
         s.Translator.Return = (ulong)code;
         return code == 0 ? ExitKind.Done : 0;
     }
@@ -257,8 +268,9 @@ internal sealed unsafe partial class Vcpu
         try
         {
             ref var s = ref S;
-            ref var site = ref _translator!.Sites[(int)s.Translator.Site];
-            var translation = _translator.Sites.TranslationOf(site);
+            var sites = _executor!.Translator.Sites;
+            ref var site = ref sites[(int)s.Translator.Site];
+            var translation = sites.TranslationOf(site);
             var single = (Block*)site.Single;
             var x87 = s.Translator.X87Saved != 0;
             if (x87) AbsorbX87();

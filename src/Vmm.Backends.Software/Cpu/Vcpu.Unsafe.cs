@@ -35,7 +35,7 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
         _state = _memory.State;
         (_spaces, _windows, _tlb, _builder, _blocks) = (_tables.Spaces, _tables.Windows, _tables.Tlb, _tables.Builder, _tables.Blocks);
         MayTranslate = partition.Engine != CpuEngine.Interpret && Translator.IsSupported;
-        _blocks.Begin(() => _translator?.FlushAll(), MayTranslate);
+        _blocks.Begin(MayTranslate);
         _counts = !MayTranslate || partition.Clock.IsCounted;
         Apic = new LocalApic(this);
         _cr4Mask = model.Cr4Mask;
@@ -68,8 +68,18 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     /// <summary>The cached PDPTEs of PAE paging.</summary>
     public ulong[] Pdptes { get; } = new ulong[4];
 
-    /// <summary>Drops what was decoded of some granules of a physical page. On this processor's thread, or while it does not run.</summary>
-    public void DropCode(ulong gpa, ulong granules) => _blocks.Drop(gpa, granules, _translator);
+    /// <summary>Drops what was decoded of some granules of a physical page, and targets of code that was translated. On this processor's thread.</summary>
+    public void DropCode(ulong gpa, ulong granules, List<(int View, ulong Rip)> targets)
+    {
+        _blocks.Drop(gpa, granules);
+        DropTargets(targets);
+    }
+
+    private void DropTargets(List<(int View, ulong Rip)> targets)
+    {
+        if (_executor is not { } executor) return;
+        foreach (var (view, rip) in targets) executor.Targets.Drop(view, rip);
+    }
 
     /// <summary>Makes writes to a host page take the slow path again; zero for all pages.</summary>
     public void DropWrites(nint hostPage) => _tlb.FlushWrites(hostPage);
@@ -78,13 +88,13 @@ internal sealed unsafe partial class Vcpu : IVcpu, IDisposable
     {
         if (_state == null) return;
         Apic.Dispose();
-        _translator?.Dispose();
+        _executor?.Dispose();
         NativeMemory.Free(_scratch);
         // The memory may soon be another processor's.
         _state = null;
         _reads = _writes = null;
         _scratch = null;
-        _tables.Leave(_translator is not null);
+        _tables.Leave(_executor is not null);
     }
 
     /// <summary>A read of what no memory backs: the local APIC's page, or the bus.</summary>

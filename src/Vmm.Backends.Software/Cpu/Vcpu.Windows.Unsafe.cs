@@ -22,13 +22,13 @@ internal sealed unsafe partial class Vcpu
             var (window, linear) = ((int)S.Translator.Site, S.Translator.Linear);
             if (_windows.Moves(window))
             {
-                if (_windows.MovesTooOften(window, linear) && _translator!.GiveUp(window) is { } plain) _translator.Heat(plain, Code(plain.Block));
+                var executor = _executor!;
+                if (_windows.MovesTooOften(window, linear) && executor.Translator.GiveUp(window) is { } plain) executor.Translator.Heat(executor, plain, Code(plain.Block), _blocks);
                 return 0;
             }
 
             if (_windows.TryOpen(window, linear)) return 0;
-            var (view, write) = _windows[window];
-            if (TryFindRun(linear, write, view, out var run)) _windows.Add(run);
+            if (TryFindRun(window, linear, out var run)) _windows.Add(run);
             if (!_windows.TryOpen(window, linear)) _windows.Release(window);
             return 0;
         }
@@ -39,10 +39,12 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private bool TryFindRun(ulong linear, bool write, int view, out WindowRun run)
+    private bool TryFindRun(int window, ulong linear, out WindowRun run)
     {
         run = default;
-        if (!TryFindLeaf(linear, write, view, out var leaf)) return false;
+        var (write, view) = _windows.UseOf(window);
+        var access = write ? Access.Write : Access.Read;
+        if (!TryFindLeaf(this, linear, access, view, out var leaf)) return false;
         var size = 1UL << leaf.Shift;
         var first = linear & ~(size - 1);
         var gpa = leaf.Address;
@@ -52,7 +54,7 @@ internal sealed unsafe partial class Vcpu
         for (var tables = 0; tables < MostTables; tables++)
         {
             for (; at.Index < 511 && IsLike(at.Table[at.Index + 1], at.Entry + size, write); at.Index++) (at.Entry, high) = (at.Entry + size, high + size);
-            if (at.Index < 511 || high == ulong.MaxValue || !TryFindLeaf(high + 1, write, view, out var next) || next.Shift != leaf.Shift || !IsLike(next.Entry, at.Entry + size, write)) break;
+            if (at.Index < 511 || high == ulong.MaxValue || !TryFindLeaf(this, high + 1, access, view, out var next) || next.Shift != leaf.Shift || !IsLike(next.Entry, at.Entry + size, write)) break;
             (at, high) = (next, high + size);
         }
 
@@ -60,7 +62,7 @@ internal sealed unsafe partial class Vcpu
         for (var tables = 0; tables < MostTables; tables++)
         {
             for (; at.Index > 0 && IsLike(at.Table[at.Index - 1], at.Entry - size, write); at.Index--) (at.Entry, low) = (at.Entry - size, low - size);
-            if (at.Index > 0 || low == 0 || !TryFindLeaf(low - 1, write, view, out var next) || next.Shift != leaf.Shift || !IsLike(next.Entry, at.Entry - size, write)) break;
+            if (at.Index > 0 || low == 0 || !TryFindLeaf(this, low - 1, access, view, out var next) || next.Shift != leaf.Shift || !IsLike(next.Entry, at.Entry - size, write)) break;
             (at, low) = (next, low - size);
         }
 
@@ -104,11 +106,12 @@ internal sealed unsafe partial class Vcpu
         return ((entry ^ expected) & ~(available | (write ? 0UL : Dirty))) == 0;
     }
 
-    // The entry that maps an address in 64-bit mode, if it lets an access through as it is, with nothing to be set.
-    private bool TryFindLeaf(ulong linear, bool write, int view, out Leaf leaf)
+    // The entry that maps an address in 64-bit mode, of this processor or another, if it lets an access through as it is, with nothing to be set.
+    private bool TryFindLeaf(Vcpu of, ulong linear, Access access, int view, out Leaf leaf)
     {
         leaf = default;
-        ref var s = ref S;
+        ref var s = ref of.S;
+        var write = access == Access.Write;
         var levels = (s.Cr4 & Cr4La57) != 0 ? 5 : 4;
         var unused = 64 - (levels * 9 + 12);
         if ((ulong)((long)(linear << unused) >> unused) != linear) return false;
@@ -138,10 +141,27 @@ internal sealed unsafe partial class Vcpu
                 continue;
             }
 
-            if (Denied(write ? Access.Write : Access.Read, view == Tlb.User, view, rights, (noExecute >> 63) != 0, entry) != 0) return false;
+            if (of.Denied(access, view == Tlb.User, view, rights, (noExecute >> 63) != 0, entry) != 0) return false;
             leaf = new Leaf { Table = entries, Index = index, Entry = entry, Shift = shift, Address = entry & AddressMask & ~((1UL << shift) - 1), Global = (entry & GlobalBit) != 0 && (s.Cr4 & Cr4Pge) != 0 };
             return true;
         }
+    }
+
+    /// <summary>
+    /// Whether kernel code of another processor (or of this one), if it fetches an address, may find a physical address there from now on, until it drops what is global: the processor
+    /// might have had it in its TLB for long. One that is not in long mode drops everything before it gets there. Any thread.
+    /// </summary>
+    /// <param name="of">The processor.</param>
+    /// <param name="linear">The address.</param>
+    /// <param name="gpa">The physical address.</param>
+    /// <param name="shift">The binary logarithm of its page's size.</param>
+    public bool MayFetchGlobal(Vcpu of, ulong linear, ulong gpa, out int shift)
+    {
+        shift = 12;
+        if ((Volatile.Read(ref of.S.Efer) & EferLma) == 0) return true;
+        if (!TryFindLeaf(of, linear, Access.Fetch, Tlb.Supervisor, out var leaf) || !leaf.Global) return false;
+        shift = leaf.Shift;
+        return leaf.Address + (linear & ((1UL << shift) - 1)) == gpa;
     }
 
     private struct Leaf

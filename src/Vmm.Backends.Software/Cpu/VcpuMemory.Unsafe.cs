@@ -55,7 +55,7 @@ internal sealed unsafe class VcpuMemory : IDisposable
 
     private static readonly int s_jumpsOffset = (MarksOffset + Mmu.Tlb.Marks * 16 + 4095) & ~4095;
     private static readonly int s_headsOffset = s_jumpsOffset + BlockCache.JumpBytes;
-    private static readonly int s_ringOffset = s_headsOffset + BlockCache.HeadBytes;
+    private static readonly int s_ringOffset = s_headsOffset + BlockLists.HeadBytes;
     private static readonly int s_totalBytes = StackBytes + s_ringOffset + BlockCache.RingBytes;
 
     // Zeros straight from the operating system: little of it is touched at first, and an allocator would clear it all.

@@ -12,8 +12,11 @@ internal unsafe struct Block
     /// <summary>The granules of its page that it was decoded from; of a second page it is always the first.</summary>
     public ulong Granules;
 
-    /// <summary>Its instructions. Null if they must be decoded again (<see cref="BlockCache.Unfold"/>) from the bytes that follow the header.</summary>
+    /// <summary>Its instructions. Null if it is one that was translated, of which only the bytes are kept; they follow the header (<see cref="BlockCache.Unfold"/>).</summary>
     public Op* Code;
+
+    /// <summary>What is kept of it for its translations; null if it has none.</summary>
+    public Block* Kept;
 
     /// <summary>The next block whose address has the same hash.</summary>
     public Block* Next;
@@ -51,6 +54,7 @@ internal unsafe struct Block
     /// <summary>It was decoded from bytes that are others now: all its instructions leave.</summary>
     public bool IsStale;
 
-    /// <summary>In the ring, where nothing lies across a page end: the block elsewhere whose instructions these are, or null.</summary>
-    public Block* Owner { readonly get => AcrossNext; set => AcrossNext = value; }
+    /// <summary>The bytes that it was decoded from, those that are no instruction included.</summary>
+    // SAFETY: they lie behind the header or, if there are any, behind the ops.
+    public static ReadOnlySpan<byte> CodeOf(Block* block) => new(block->Code == null ? (byte*)(block + 1) : (byte*)(block->Code + block->Ops), block->Bytes + block->Tail);
 }

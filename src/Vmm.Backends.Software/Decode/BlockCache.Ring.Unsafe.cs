@@ -1,8 +1,8 @@
 namespace Vmm.Backends.Software.Decode;
 
 /// <summary>
-/// The ring: new blocks, whose oldest make way, and what is decoded again of those that are kept. These have only their guest code elsewhere, a tenth of
-/// their instructions' size: once a block is translated the interpreter seldom has anything to do in it.
+/// The ring: 64-bit blocks, whose oldest make way. Of what was translated only the guest code is kept, a tenth of its instructions' size: the
+/// interpreter seldom has anything to do in it, and decodes it again.
 /// </summary>
 internal sealed unsafe partial class BlockCache
 {
@@ -20,34 +20,25 @@ internal sealed unsafe partial class BlockCache
     private readonly int[] _ringEnds = new int[RingChunks];
     private int _ringChunk;
 
-    /// <summary>Moves a block out of the ring, if it is there. It may not be in use. Null if there is no room until the next one is added.</summary>
-    public Block* Keep(Block* block)
-    {
-        if ((byte*)block < _ring || (byte*)block >= _ring + RingBytes) return block;
-        var code = block->Bytes + block->Tail;
-        var kept = Take(SizeOf(0, code));
-        _full = kept == null;
-        if (kept == null) return null;
-        *kept = *block;
-        // SAFETY: a block in the ring has its guest code behind its ops, and the other has room for it.
-        Buffer.MemoryCopy(block->Code + block->Ops, kept + 1, code, code);
-        Relink(block, kept);
-        Replace(block, kept);
-        block->Owner = kept;
-        return kept;
-    }
-
-    /// <summary>Sees to it that a block has its instructions. Those of others may go, so none may be in use, but for those that there was <see cref="MakeRoom"/> for.</summary>
+    /// <summary>
+    /// A block with its instructions: itself, or that of which it is what is kept. Others may be dropped first, so none may be in use, but for those that there was
+    /// <see cref="MakeRoom"/> for.
+    /// </summary>
     public Block* Unfold(Block* block)
     {
         if (block->Code != null) return block;
-        // SAFETY: what has no ops has its guest code behind it. The same bytes in the same mode make the same instructions.
-        var ops = _builder.Build(new ReadOnlySpan<byte>(block + 1, block->Bytes + block->Tail), block->Mode, false);
-        var place = TakeFromRing(SizeOf(ops.Length, 0));
-        *place = new Block { Owner = block };
-        Fill(block, place, ops);
-        if (block->IsStale) MakeStale(block);
-        return block;
+        var code = Block.CodeOf(block);
+        var known = Find(block->Physical, block->Mode);
+        if (known != null && !block->IsStale && known->Second == block->Second && Block.CodeOf(known).SequenceEqual(code)) return known;
+        // The same bytes in the same mode make the same instructions.
+        var unfolded = Place(block->Physical, block->Mode, block->Bytes, code, _builder.Build(code, block->Mode, block->Second != 0), block->Second);
+        (unfolded->Granules, unfolded->Count) = (block->Granules, block->Count);
+        unfolded->Kept = block;
+        // Whoever writes to the code makes what is kept stale first, and then asks for this to be dropped. If there is another, one of the two is about to be.
+        if (known == null && !block->IsStale) _lists.Add(unfolded);
+        else unfolded->IsStale = true;
+        if (block->IsStale) MakeStale(unfolded);
+        return unfolded;
     }
 
     /// <summary>Before blocks are translated: those that are decoded again meanwhile do not take the place of others.</summary>
@@ -82,17 +73,8 @@ internal sealed unsafe partial class BlockCache
             // SAFETY: a chunk holds one block behind the other, up to its end.
             var block = (Block*)(_ring + at);
             at += SizeOf(block->Ops, block->Bytes + block->Tail);
-            if (block->Owner != null)
-            {
-                if (block->Owner->Code == (Op*)(block + 1)) block->Owner->Code = null;
-                continue;
-            }
-
             // Stale ones are nowhere else any more.
-            if (block->IsStale) continue;
-            Replace(block, block->Next);
-            Relink(block, block->PageNext);
-            _count--;
+            if (!block->IsStale) _lists.Remove(block);
         }
 
         ClearJumps();

@@ -1,14 +1,12 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using Vmm.Backends.Software.Translate;
 
 namespace Vmm.Backends.Software.Decode;
 
 /// <summary>
 /// The decoded code of one vCPU: blocks by guest-physical address and mode, and a direct-mapped cache in front of them by
 /// linear address. Blocks live in native memory until the cache is full and everything is dropped; beside a translator, which
-/// keeps the warm ones, new 64-bit blocks live in a ring: most of a boot's run a few times and never again. What is kept has its
-/// instructions there too, and but its guest code elsewhere. A block whose bytes
+/// keeps the bytes of warm ones, 64-bit blocks live in a ring: most of a boot's run a few times and never again. A block whose bytes
 /// changed is not freed but made stale: every instruction in it becomes one that leaves, so that even the block being
 /// executed stops at its next instruction.
 /// </summary>
@@ -17,36 +15,24 @@ internal sealed unsafe partial class BlockCache : IDisposable
     /// <summary>Bytes of the cache by linear address.</summary>
     public const int JumpBytes = JumpSize * 16;
 
-    /// <summary>Bytes of the heads of lists of blocks by physical address.</summary>
-    public const int HeadBytes = Heads * 8;
-
     private const int JumpSize = 8192;
-    private const int Heads = 32768;
     // Entries of the former that are known one by one.
     private const int JournalSize = 64;
     // What another guest may have after this one.
     private const int FewBlocks = 256;
-    private const int ChunkSize = 256 << 10;
     private const int MaximumChunks = 256;
 
-    // What was translated and then written to has to run for about as long as that took before it is translated again.
-    private const int RewrittenSize = 1024, RewrittenHeat = -512;
+    /// <summary>Bytes that are taken from the operating system at a time.</summary>
+    public const int ChunkSize = 256 << 10;
 
-    private readonly Dictionary<ulong, nint> _pages = [];
-    private readonly Dictionary<ulong, nint> _across = [];
+    private readonly BlockLists _lists;
     private readonly List<nint> _chunks = [];
-    private readonly nint* _heads;
     private readonly BlockBuilder _builder;
-    // Where blocks were dropped that had translations.
-    private ulong[]? _rewritten;
     private readonly nint _stale;
     private int _used = ChunkSize;
-    private bool _full;
-    private int _count;
     private readonly JumpEntry* _jumps;
     private readonly ushort[] _jumpsUsed = new ushort[JournalSize];
     private int _jumpsAdded;
-    private Action? _cleared;
 
     /// <param name="memory">Memory that outlives this.</param>
     /// <param name="stale">The handler that leaves a stale block.</param>
@@ -54,21 +40,16 @@ internal sealed unsafe partial class BlockCache : IDisposable
     public BlockCache(Cpu.VcpuMemory memory, nint stale, BlockBuilder builder)
     {
         _builder = builder;
-        _heads = memory.BlockHeads;
+        _lists = new BlockLists(memory.BlockHeads);
         _jumps = memory.Jumps;
         _ringMemory = memory.Ring;
         _stale = stale;
     }
 
-    /// <summary>Whether code that is written to is translated again as soon as other code.</summary>
-    public bool RetranslatesAtOnce { get; set; }
-
     /// <summary>Before the first block of a guest.</summary>
-    /// <param name="cleared">Called before all blocks go.</param>
-    /// <param name="translates">There is a translator: it calls <see cref="Keep"/>.</param>
-    public void Begin(Action cleared, bool translates)
+    /// <param name="translates">There is a translator.</param>
+    public void Begin(bool translates)
     {
-        _cleared = cleared;
         _ring = translates ? _ringMemory : null;
         ResetRing();
     }
@@ -85,18 +66,10 @@ internal sealed unsafe partial class BlockCache : IDisposable
     public static ref Op First(Block* block) => ref Unsafe.AsRef<Op>(block->Code);
 
     /// <summary>Finds a block, or null.</summary>
-    public Block* Find(ulong gpa, uint mode)
-    {
-        var block = (Block*)Head(gpa);
-        while (block != null && (block->Physical != gpa || block->Mode != mode)) block = block->Next;
-        return block;
-    }
+    public Block* Find(ulong gpa, uint mode) => _lists.Find(gpa, mode);
 
     /// <summary>The first block that starts in a physical page, or null.</summary>
-    public Block* FirstInPage(ulong gpa) => _pages.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
-
-    /// <summary>The first instruction that lies across the start of a physical page, or null.</summary>
-    public Block* FirstAcross(ulong gpa) => _across.TryGetValue(gpa >> 12, out var first) ? (Block*)first : null;
+    public Block* FirstInPage(ulong gpa) => _lists.FirstInPage(gpa);
 
     /// <summary>Adds a block. Others may be dropped first, so no block may be in use.</summary>
     /// <param name="gpa">Where it is.</param>
@@ -109,55 +82,16 @@ internal sealed unsafe partial class BlockCache : IDisposable
     /// <param name="second">The page that it goes on in.</param>
     public Block* Add(ulong gpa, ulong granules, uint mode, int count, int bytes, ReadOnlySpan<byte> code, ReadOnlySpan<Op> ops, ulong second = 0)
     {
-        if (_full) Clear();
-        var size = SizeOf(ops.Length, code.Length);
-        var block = _ring != null && second == 0 && (mode & (Cpu.CpuMode.Step | Cpu.CpuMode.CodeMask)) == Cpu.CpuMode.Code64 ? TakeFromRing(size) : Take(size);
-        if (block == null)
-        {
-            Clear();
-            block = Take(size);
-        }
-
-        *block = new Block { Physical = gpa, Granules = granules, PageNext = FirstInPage(gpa), Next = (Block*)Head(gpa), Mode = (byte)mode, Count = (byte)count, Bytes = (ushort)bytes, Second = second, AcrossNext = second == 0 ? null : FirstAcross(second) };
-        if (_rewritten is not null && Rewritten(gpa) == gpa) block->Heat = RewrittenHeat;
-        Fill(block, block, ops);
-        // SAFETY: there is room for the block, and so for its ops and its code behind the header.
-        code.CopyTo(new Span<byte>(block->Code + ops.Length, code.Length));
-        block->Tail = (byte)(code.Length - bytes);
-        if (second != 0) _across[second >> 12] = (nint)block;
-        _pages[gpa >> 12] = (nint)block;
-        Head(gpa) = (nint)block;
-        _count++;
+        var block = Place(gpa, mode, bytes, code, ops, second);
+        (block->Granules, block->Count) = (granules, (byte)count);
+        _lists.Add(block);
         return block;
     }
 
-    /// <summary>Makes the blocks stale that were decoded from some granules of a physical page, and drops their translations.</summary>
-    public void Drop(ulong gpa, ulong granules, Translator? translator)
+    /// <summary>Makes the blocks stale that were decoded from some granules of a physical page.</summary>
+    public void Drop(ulong gpa, ulong granules)
     {
-        Block* before = null;
-        for (Block* block = FirstInPage(gpa), next; block != null; block = next)
-        {
-            next = block->PageNext;
-            if ((block->Granules & granules) == 0)
-            {
-                before = block;
-                continue;
-            }
-
-            if (before != null) before->PageNext = next;
-            else SetFirst(_pages, gpa, next);
-            if (block->Second != 0) RemoveAcross(block);
-            Drop(block, translator);
-        }
-
-        if ((granules & 1) == 0) return;
-        for (var block = FirstAcross(gpa); block != null; block = block->AcrossNext)
-        {
-            Relink(block, block->PageNext);
-            Drop(block, translator);
-        }
-
-        _across.Remove(gpa >> 12);
+        foreach (var block in _lists.Take(gpa, granules)) MakeStale((Block*)block);
     }
 
     /// <summary>Forgets which linear addresses lead where.</summary>
@@ -180,15 +114,8 @@ internal sealed unsafe partial class BlockCache : IDisposable
     /// <summary>Drops everything. No block may be in use.</summary>
     public void Clear()
     {
-        _cleared?.Invoke();
-        new Span<nint>(_heads, Heads).Clear();
-        _count = 0;
-        _pages.Clear();
-        _across.Clear();
-        foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
-        _chunks.Clear();
-        _used = ChunkSize;
-        _full = false;
+        _lists.Clear();
+        FreeChunks();
         ResetRing();
         ClearJumps();
     }
@@ -196,91 +123,51 @@ internal sealed unsafe partial class BlockCache : IDisposable
     /// <summary>Makes all as it was when it was new, for another guest, if there was little.</summary>
     public bool TryRecycle()
     {
-        if (_count > FewBlocks || _chunks.Count > 1 || _ringChunk != 0) return false;
-        foreach (var (_, first) in _pages)
-        {
-            for (var block = (Block*)first; block != null; block = block->PageNext) Head(block->Physical) = 0;
-        }
-
-        _count = 0;
-        _pages.Clear();
-        _across.Clear();
+        if (_lists.Count > FewBlocks || _chunks.Count > 1 || _ringChunk != 0) return false;
+        _lists.Clear();
         ClearJumps();
         // SAFETY: so much of them is in use.
         if (_chunks.Count != 0) new Span<byte>((void*)_chunks[0], _used).Clear();
         if (_ring != null) new Span<byte>(_ring, _ringEnds[0]).Clear();
         _used = _chunks.Count != 0 ? 0 : ChunkSize;
-        _cleared = null;
         return true;
     }
 
-    public void Dispose()
+    public void Dispose() => FreeChunks();
+
+    private void FreeChunks()
     {
         foreach (var chunk in _chunks) NativeMemory.AlignedFree((void*)chunk);
         _chunks.Clear();
-    }
-
-    private void Drop(Block* block, Translator? translator)
-    {
-        if (block->Translation != 0)
-        {
-            if (!RetranslatesAtOnce)
-            {
-                _rewritten ??= new ulong[RewrittenSize];
-                Rewritten(block->Physical) = block->Physical;
-            }
-
-            translator?.Drop(block);
-        }
-
-        Replace(block, block->Next);
-        _count--;
-        block->IsStale = true;
-        if (block->Code != null) MakeStale(block);
+        _used = ChunkSize;
     }
 
     private void MakeStale(Block* block)
     {
+        block->IsStale = true;
         // SAFETY: the block has so many.
         foreach (ref var op in new Span<Op>(block->Code, block->Ops)) op.Handler = _stale;
     }
 
-    private void RemoveAcross(Block* block)
-    {
-        var other = FirstAcross(block->Second);
-        if (other == block)
-        {
-            SetFirst(_across, block->Second, block->AcrossNext);
-            return;
-        }
-
-        while (other->AcrossNext != block) other = other->AcrossNext;
-        other->AcrossNext = block->AcrossNext;
-    }
-
-    private static void SetFirst(Dictionary<ulong, nint> pages, ulong gpa, Block* first)
-    {
-        if (first != null) pages[gpa >> 12] = (nint)first;
-        else pages.Remove(gpa >> 12);
-    }
-
     private static int SizeOf(int ops, int code) => (sizeof(Block) + ops * sizeof(Op) + code + 7) & ~7;
 
-    // Puts a block's instructions behind it, or behind one that is there for their sake alone.
-    // SAFETY: there is room for them.
-    private static void Fill(Block* block, Block* place, ReadOnlySpan<Op> ops)
+    // A block that is in no list yet.
+    private Block* Place(ulong gpa, uint mode, int bytes, ReadOnlySpan<byte> code, ReadOnlySpan<Op> ops, ulong second)
     {
-        block->Code = (Op*)(place + 1);
-        block->Ops = place->Ops = (byte)ops.Length;
+        var size = SizeOf(ops.Length, code.Length);
+        var block = _ring != null && second == 0 && (mode & (Cpu.CpuMode.Step | Cpu.CpuMode.CodeMask)) == Cpu.CpuMode.Code64 ? TakeFromRing(size) : Take(size);
+        *block = new Block { Physical = gpa, Second = second, Mode = (byte)mode, Bytes = (ushort)bytes, Tail = (byte)(code.Length - bytes), Ops = (byte)ops.Length, Code = (Op*)(block + 1) };
+        // SAFETY: there is room for the block, and so for its ops and its code behind the header.
         ops.CopyTo(new Span<Op>(block->Code, ops.Length));
+        code.CopyTo(new Span<byte>(block->Code + ops.Length, code.Length));
+        return block;
     }
 
-    // Room that is kept; null if there is none.
     private Block* Take(int size)
     {
         if (_used + size > ChunkSize)
         {
-            if (_chunks.Count == MaximumChunks) return null;
+            if (_chunks.Count == MaximumChunks) Clear();
             _chunks.Add((nint)NativeMemory.AlignedAlloc(ChunkSize, 64));
             _used = 0;
         }
@@ -290,39 +177,6 @@ internal sealed unsafe partial class BlockCache : IDisposable
         _used += size;
         return block;
     }
-
-    // Puts another block, or what comes after it, in a block's place in the list of its page.
-    private void Relink(Block* block, Block* other)
-    {
-        var first = FirstInPage(block->Physical);
-        if (first == block)
-        {
-            SetFirst(_pages, block->Physical, other);
-            return;
-        }
-
-        while (first->PageNext != block) first = first->PageNext;
-        first->PageNext = other;
-    }
-
-    // The same in the list of its hash.
-    private void Replace(Block* block, Block* other)
-    {
-        ref var head = ref Head(block->Physical);
-        if (head == (nint)block)
-        {
-            head = (nint)other;
-            return;
-        }
-
-        var before = (Block*)head;
-        while (before->Next != block) before = before->Next;
-        before->Next = other;
-    }
-
-    private ref ulong Rewritten(ulong gpa) => ref _rewritten![(gpa ^ gpa >> 10) & (RewrittenSize - 1)];
-
-    private ref nint Head(ulong gpa) => ref _heads[(gpa ^ gpa >> 13) & (Heads - 1)];
 
     /// <summary>An entry of the cache by linear address.</summary>
     [StructLayout(LayoutKind.Sequential)]

@@ -3,14 +3,14 @@ using System.Numerics;
 namespace Vmm.Backends.Software.Mmu;
 
 /// <summary>How windows are closed when what they are open on may no longer be accessed so.</summary>
-// SAFETY: the numbers of windows, in the list of those that moved too, are those that Add gave.
+// SAFETY: the numbers of windows, in the list of those that moved too, are those of the table.
 internal sealed unsafe partial class Windows
 {
     /// <summary>Closes all windows.</summary>
     public void CloseAll()
     {
         // Nothing is touched before there is code.
-        if (_used == 0) return;
+        if (_table is null) return;
         for (var i = 0; i < Runs; i++) CloseRun(i);
         // What has moved since has no home yet.
         for (; *_moved > 0; --*_moved)
@@ -26,7 +26,7 @@ internal sealed unsafe partial class Windows
     /// <param name="tlb">Still has what is about to go.</param>
     public void CloseNonGlobal(Tlb tlb)
     {
-        if (_used == 0) return;
+        if (_table is null) return;
         Settle(tlb);
         for (var left = _open & ~_global; left != 0; left &= left - 1) CloseRun(BitOperations.TrailingZeroCount(left));
         CloseHomes(Homes);
@@ -38,7 +38,7 @@ internal sealed unsafe partial class Windows
     /// <param name="shift">The binary logarithm of its size, at least.</param>
     public void ClosePage(Tlb tlb, ulong linear, int shift)
     {
-        if (_used == 0) return;
+        if (_table is null) return;
         Settle(tlb);
         for (var left = _open; left != 0; left &= left - 1)
         {
@@ -65,7 +65,7 @@ internal sealed unsafe partial class Windows
     /// <param name="linear">A page by which the TLB leads there; null if there is none.</param>
     public void CloseWrites(Tlb tlb, nint hostPage, ulong? linear)
     {
-        if (_used == 0) return;
+        if (_table is null) return;
         CloseRuns(hostPage);
         if (linear is not { } page) return;
         Settle(tlb);
@@ -76,7 +76,7 @@ internal sealed unsafe partial class Windows
     /// <summary>Closes those that write to a host page wherever they are; zero means to any.</summary>
     public void CloseAllWrites(Tlb tlb, nint hostPage)
     {
-        if (_used == 0) return;
+        if (_table is null) return;
         CloseRuns(hostPage);
         Settle(tlb);
         for (var home = 0; home < Homes * 2; home++)
@@ -108,12 +108,12 @@ internal sealed unsafe partial class Windows
         {
             var window = (int)_moved[*_moved];
             ref var w = ref _windows[window];
-            ref var holder = ref _holders[window];
             w.Unlisted = 1;
             Unlink(window);
-            holder.Home = HomeOf(w.Start, tlb.IsGlobal(w.Start));
-            Link(ref _homes[holder.Home], window);
-            _settled[holder.Home / 64] |= 1UL << holder.Home;
+            var home = HomeOf(w.Start, tlb.IsGlobal(w.Start));
+            (_holders[window].In, _holders[window].Place) = (Lists.Home, home);
+            Link(ref _homes[home], window);
+            _settled[home / 64] |= 1UL << home;
         }
     }
 

@@ -4,17 +4,14 @@ using System.Numerics;
 namespace Vmm.Backends.Software.Mmu;
 
 /// <summary>
-/// The windows of one vCPU's hot code. Each belongs to one check in that code, and is open on part of a run of pages that are alike: a test
+/// Where the windows of hot code are open for one vCPU. Each belongs to one check in that code, and is open on part of a run of pages that are alike: a test
 /// against it waits for no table, and finds what a TLB of pages would find for all of them. Windows change nothing that the guest sees: pages
 /// are only taken whose accessed (and, for writes, dirty) bits are set, which hold no decoded code and are in no log of clean pages. They are
 /// closed with the TLB entries of the same pages. Where runs are short, a window follows the TLB from page to page without C#; where it does that
-/// too often to be of use, it is given up. Used by the processor's own thread.
+/// too often to be of use, it is given up. Used by the processor's own thread, but for <see cref="Prepare"/>.
 /// </summary>
 internal sealed unsafe partial class Windows
 {
-    /// <summary>The most there can be; later checks look at the TLB.</summary>
-    public const int Count = 16 << 10;
-
     private const int Runs = 64;
     private const int Homes = 256;
     private const int MostPatience = 64;
@@ -40,112 +37,62 @@ internal sealed unsafe partial class Windows
     private readonly int[] _homes = new int[Homes * 2];
     // Which of these there may be.
     private readonly ulong[] _settled = new ulong[Homes * 2 / 64];
-    private Holder[] _holders = new Holder[64];
-    // Those that no code uses any more.
-    private readonly Stack<int> _free = [];
-    private int _used;
+    private Holder[] _holders = [];
+    private WindowTable? _table;
     private int _next;
 
     /// <summary>Bytes of all windows; the list of those that moved by themselves follows, its length first.</summary>
-    public static readonly int WindowsBytes = Count * sizeof(Window);
+    public static readonly int WindowsBytes = WindowTable.Count * sizeof(Window);
 
     /// <summary>Bytes of all.</summary>
-    public static readonly int Bytes = WindowsBytes + (Count + 1) * sizeof(ulong);
+    public static readonly int Bytes = WindowsBytes + (WindowTable.Count + 1) * sizeof(ulong);
 
     /// <param name="memory">Memory that outlives this.</param>
     public Windows(Cpu.VcpuMemory memory)
     {
-        // SAFETY: the memory has room for Count windows and their list; numbers are those that Add gave.
+        // SAFETY: the memory has room for as many windows and their list as a table can have; numbers are from there.
         _windows = (Window*)memory.Windows;
         _moved = (ulong*)(memory.Windows + WindowsBytes);
     }
 
-    /// <summary>Before there is code.</summary>
+    /// <summary>Before code is run.</summary>
+    /// <param name="table">What windows there are.</param>
     /// <param name="patience">How often a new window's address is outside before it is opened; at least 2.</param>
     /// <param name="secret">Nothing that a guest could guess.</param>
-    public void Begin(int patience, ulong secret)
+    public void Begin(WindowTable table, int patience, ulong secret)
     {
-        _patience = patience;
+        (_table, _patience) = (table, patience);
         Array.Fill(_first, -1);
         Array.Fill(_homes, -1);
         // Minus an address that is not canonical in any paging mode. The difference to one that is lies between 2^59 and 2^60, so that those
         // of a dozen closed windows do not add up to zero.
         _nowhere = 0x0A00_0000_0000_0000UL + (secret >> 6);
-        AddStacks();
     }
 
-    /// <summary>The window on the stack of a privilege view, for up to so many bytes: all code shares it, as it moves for all when the stack is another.</summary>
-    /// <param name="view">The set of the TLB.</param>
-    /// <param name="span">Bytes; those that the window is for afterwards.</param>
-    /// <returns>The window; -1 if there is none for as many.</returns>
-    public static int OfStack(int view, ref int span)
+    /// <summary>A window that code is about to have is closed. Whoever makes the code.</summary>
+    /// <param name="window">A number that no code has that may run.</param>
+    /// <param name="use">What it is for.</param>
+    /// <param name="moves">It is one that always moves by itself.</param>
+    public void Prepare(int window, in WindowUse use, bool moves)
     {
-        for (var i = 0; i < StackSpans.Length; i++)
-        {
-            if (span > StackSpans[i]) continue;
-            span = StackSpans[i];
-            return view * StackSpans.Length + i;
-        }
-
-        return -1;
+        Close(window);
+        ref var w = ref _windows[window];
+        (w.Left, w.Moves, w.Unlisted, w.Array, w.Constant) = (_patience, moves ? 1 : 0, 1, use.Array, use.Constant ?? 0);
     }
 
-    /// <summary>Whether a window is one on the stack.</summary>
-    public static bool IsShared(int window) => window < StackSpans.Length * Tlb.Checked;
-
-    private static ReadOnlySpan<ushort> StackSpans => [16, 64, 192, 512];
-
-    private void AddStacks()
-    {
-        for (var view = 0; view < Tlb.Checked; view++)
-        {
-            foreach (var span in StackSpans) _windows[Add(view, true, span, 0, null)].Moves = 1;
-        }
-    }
-
-    /// <summary>A new window, closed; -1 if there is no more room.</summary>
-    /// <param name="view">The set of the TLB that the check stands for.</param>
-    /// <param name="write">Whether it writes.</param>
-    /// <param name="span">Bytes that it is about.</param>
-    /// <param name="alignment">Low bits of the address that must be zero.</param>
-    /// <param name="constant">Its address, if that is always the same.</param>
-    public int Add(int view, bool write, int span, int alignment, ulong? constant)
-    {
-        if (!_free.TryPop(out var number))
-        {
-            if (_used == Count) return -1;
-            if (_used == _holders.Length) Array.Resize(ref _holders, _used * 2);
-            number = _used++;
-        }
-
-        _holders[number] = new Holder { View = (byte)view, Write = write, Span = (ushort)span, Alignment = (byte)alignment, IsConstant = constant is not null, Run = -1, Home = -1, Patience = (ushort)_patience };
-        Close(number);
-        ref var w = ref _windows[number];
-        (w.Left, w.Moves, w.Unlisted, w.Array, w.Constant) = (_patience, 0, 1, view * 2 + (write ? 1 : 0), constant ?? 0);
-        return number;
-    }
-
-    /// <summary>No code uses a window any more. All must be closed.</summary>
-    public void Free(int window) => _free.Push(window);
-
-    /// <summary>Forgets all windows; no code may use them any more.</summary>
-    public void Clear()
+    /// <summary>Closes all windows, and forgets what became of them so far: the code of some is about to go.</summary>
+    public void Reset()
     {
         CloseAll();
-        _used = 0;
-        _free.Clear();
-        AddStacks();
+        Array.Clear(_holders);
     }
-
-    /// <summary>What a window is for.</summary>
-    public (int View, bool Write) this[int window] => (_holders[window].View, _holders[window].Write);
 
     /// <summary>Whether a window that moves by itself does so too often to be of use. It then no longer does.</summary>
     public bool MovesTooOften(int window, ulong linear)
     {
         ref var w = ref _windows[window];
-        ref var holder = ref _holders[window];
-        if (IsShared(window))
+        ref var holder = ref HolderOf(window);
+        if (WindowTable.IsShared(window))
         {
             w.Left = int.MaxValue;
             return false;
@@ -162,6 +109,9 @@ internal sealed unsafe partial class Windows
         return often;
     }
 
+    /// <summary>What a window is for.</summary>
+    public (bool Write, int View) UseOf(int window) => (_table![window].Write, _table[window].View);
+
     /// <summary>Whether a window moves by itself.</summary>
     public bool Moves(int window) => _windows[window].Moves != 0;
 
@@ -169,21 +119,21 @@ internal sealed unsafe partial class Windows
     public void Release(int window)
     {
         ref var w = ref _windows[window];
-        (w.Moves, w.Left, _holders[window].Since) = (1, MovesALook, Stopwatch.GetTimestamp());
+        (w.Moves, w.Left, HolderOf(window).Since) = (1, MovesALook, Stopwatch.GetTimestamp());
     }
 
     /// <summary>Opens a window on a known run at an address. False if there is none.</summary>
     public bool TryOpen(int window, ulong linear)
     {
-        ref var holder = ref _holders[window];
+        ref readonly var use = ref _table![window];
         for (var left = _open; left != 0; left &= left - 1)
         {
             var i = BitOperations.TrailingZeroCount(left);
             ref var run = ref _runs[i];
             var at = linear - run.Start;
-            if (at < run.Length && run.Length >= ShortRun && run.Length - at >= holder.Span && run.View == holder.View && (run.Write || !holder.Write))
+            if (at < run.Length && run.Length >= ShortRun && run.Length - at >= use.Span && run.View == use.View && (run.Write || !use.Write))
             {
-                return (linear & holder.Alignment) == 0 && Open(window, ref holder, i, linear);
+                return (linear & use.Alignment) == 0 && Open(window, use, i, linear);
             }
         }
 
@@ -214,11 +164,12 @@ internal sealed unsafe partial class Windows
         _next = (_next + 1) % Runs;
     }
 
-    private bool Open(int window, ref Holder holder, int i, ulong linear)
+    private bool Open(int window, in WindowUse use, int i, ulong linear)
     {
+        ref var holder = ref HolderOf(window);
         ref var run = ref _runs[i];
         ref var w = ref _windows[window];
-        var span = (ulong)holder.Span;
+        var span = (ulong)use.Span;
         // One access that is aligned lies within the run with all its bytes if it does with one; others must not reach over its end.
         var natural = !holder.IsUnaligned && BitOperations.IsPow2(span) && span <= 64;
         if (natural && (linear & (span - 1)) != 0) (holder.IsUnaligned, natural) = (true, false);
@@ -229,18 +180,18 @@ internal sealed unsafe partial class Windows
         // Where addresses go on the way they went, most of the window is before them.
         var behind = !near || w.Negated == _nowhere ? size / 2 : linear > start ? size / 8 : size - size / 8;
         // The mask tests low bits too, so the start has none.
-        var unit = natural ? 64UL : holder.Alignment + 1UL;
+        var unit = natural ? 64UL : use.Alignment + 1UL;
         var at = linear - run.Start;
         var offset = (at < behind ? 0 : Math.Min(at - behind, room)) & ~(unit - 1);
         if (at - offset >= size) return false;
-        holder.Patience = near && w.Negated != _nowhere ? (ushort)_patience : (ushort)Math.Min(holder.Patience * 2, MostPatience);
+        holder.Patience = near && w.Negated != _nowhere ? (ushort)_patience : (ushort)Math.Min(Math.Max((int)holder.Patience, _patience) * 2, MostPatience);
         Unlink(window);
         (holder.Start, holder.Size) = (run.Start + offset, size);
         w.Addend = run.Addend;
-        w.Mask = ~(size - 1) | holder.Alignment | (natural ? span - 1 : 0);
-        w.Negated = holder.IsConstant ? 0 : 0 - holder.Start;
+        w.Mask = ~(size - 1) | use.Alignment | (natural ? span - 1 : 0);
+        w.Negated = use.Constant is not null ? 0 : 0 - holder.Start;
         w.Left = holder.Patience;
-        holder.Run = i;
+        (holder.In, holder.Place) = (Lists.Run, i);
         Link(ref _first[i], window);
         return true;
     }
@@ -261,6 +212,12 @@ internal sealed unsafe partial class Windows
         }
     }
 
+    private ref Holder HolderOf(int window)
+    {
+        if (window >= _holders.Length) Array.Resize(ref _holders, Math.Max(window + 1, Math.Max(64, _holders.Length * 2)));
+        return ref _holders[window];
+    }
+
     private void Link(ref int first, int window)
     {
         ref var holder = ref _holders[window];
@@ -272,23 +229,31 @@ internal sealed unsafe partial class Windows
     // From its run or its home, if it has one.
     private void Unlink(int window)
     {
-        ref var holder = ref _holders[window];
-        if (holder.Run < 0 && holder.Home < 0) return;
+        ref var holder = ref HolderOf(window);
+        if (holder.In == Lists.None) return;
         if (holder.Previous >= 0) _holders[holder.Previous].Next = holder.Next;
-        else if (holder.Run >= 0) _first[holder.Run] = holder.Next;
-        else _homes[holder.Home] = holder.Next;
+        else if (holder.In == Lists.Run) _first[holder.Place] = holder.Next;
+        else _homes[holder.Place] = holder.Next;
         if (holder.Next >= 0) _holders[holder.Next].Previous = holder.Previous;
-        (holder.Run, holder.Home) = (-1, -1);
+        holder.In = Lists.None;
     }
 
-    // The check that a window belongs to, and where it is open.
+    private enum Lists : byte
+    {
+        None,
+        Run,
+        Home,
+    }
+
+    // What became of a window, and where it is listed: with those that are open on a run, or that moved to pages of a hash.
     private struct Holder
     {
         public ulong Start, Size;
         public long Since;
-        public int Run, Home, Previous, Next;
-        public ushort Span, Patience;
-        public byte View, Alignment, Looks, Far;
-        public bool Write, IsConstant, IsUnaligned;
+        public int Place, Previous, Next;
+        public ushort Patience;
+        public byte Looks, Far;
+        public bool IsUnaligned;
+        public Lists In;
     }
 }

@@ -119,13 +119,14 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitBranchIf(int condition, ulong target)
     {
-        var taken = _e.JumpIf(condition);
         if (Links(target))
         {
-            AddLink(taken, target);
+            _e.AlignOperand(2);
+            AddLink(_e.JumpIf(condition), target);
         }
         else
         {
+            var taken = _e.JumpIf(condition);
             _e.Switch();
             _e.Land(taken);
             EmitLink(target);
@@ -150,6 +151,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (Links(target) && view == _t.View)
         {
+            _e.AlignOperand(1);
             AddLink(_e.Jump(), target);
             return;
         }

@@ -68,14 +68,14 @@ internal sealed unsafe partial class BlockTranslator
         EmitAsk(window, _stubs.Window, _plain!.Plain, _plain.Plain);
         // The stack's window may be for more, and for writes.
         var all = span;
-        var write = group.Write | (AccessPlan.Parts(group.Key).First == Rsp && Windows.OfStack(_plain.View, ref all) == window);
+        var write = group.Write | (AccessPlan.Parts(group.Key).First == Rsp && WindowTable.OfStack(_plain.View, ref all) == window);
         EmitIndex(Linear, new Site { Write = write }, span - 1);
         _e.Extract(Rcx, Rcx, StateLayout.PageMask);
         var hit = _e.IfZero();
         _e.Jump(_plain.Plain);
         _e.Bind(hit);
         EmitMove(window, write, all, group.Alignment - 1, IsConstant(group));
-        if (!Windows.IsShared(window))
+        if (!WindowTable.IsShared(window))
         {
             // It need not be where the address is not aligned.
             EmitDifference(g, Rcx);

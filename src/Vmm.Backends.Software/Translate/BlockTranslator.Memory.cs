@@ -288,8 +288,11 @@ internal sealed unsafe partial class BlockTranslator
             _e.Lea(Rcx, Rcx, -1, 1, miss.Span - 1);
             _e.Extract(Rcx, Rcx, StateLayout.PageMask);
             var one = _e.IfZero();
-            // The call's operand is behind the constant and one byte of opcode.
-            _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = miss.Translation, Index = miss.Index, Crosses = true, Patch = _e.At + 6 }));
+            // A jump to what follows, until there is code that it leads to.
+            _e.AlignOperand(1);
+            var rest = _e.Jump();
+            _e.Land(rest);
+            _e.Constant(Rcx, (uint)_sites.Add(new Site { Translation = miss.Translation, Index = miss.Index, Crosses = true, Patch = rest }));
             _e.Call(_vectors ? _stubs.VectorAccess : _stubs.Access);
             _e.Bind(one);
         }

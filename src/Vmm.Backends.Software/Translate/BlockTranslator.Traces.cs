@@ -42,8 +42,10 @@ internal sealed unsafe partial class BlockTranslator
             if (_parts >= (least == 0 ? MaximumParts : MaximumStraightParts) && !(IsHot && IsPart(rip))) return null;
             // Backward jumps look for events.
             if (rip < least || (rip ^ _translations[0].Rip) >> 12 != 0) return null;
-            var found = blocks.Find((block->Physical & ~0xFFFUL) | (rip & 0xFFF), block->Mode);
-            return found != null && (found->Heat > Warm || found->Translation != 0) && found->Second == 0 && blocks.Keep(found) is var kept && kept != null ? blocks.Unfold(kept) : null;
+            var physical = (block->Physical & ~0xFFFUL) | (rip & 0xFFF);
+            var found = _kept.Find(physical, block->Mode);
+            if (found == null) found = blocks.Find(physical, block->Mode);
+            return found != null && (found->Heat > Warm || found->Translation != 0) && found->Second == 0 ? Keep(found) : null;
         }
     }
 

@@ -27,8 +27,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitCountdown(int promote)
     {
         var number = _sites.Number(_t) % Cpu.VcpuMemory.Runs;
-        // SAFETY: the counts are that many.
-        _state.RunsLeft[number] = _hotRuns;
+        _counts(_t);
         _t.Since = Translator.Now;
         var place = Cpu.VcpuMemory.RunsOffset + number * sizeof(int);
         _e.Load32(Rcx, place);
@@ -63,7 +62,7 @@ internal sealed unsafe partial class BlockTranslator
             if (group.Alignment == 1 && AccessPlan.Parts(group.Key) is { First: Rsp, Index: < 0 })
             {
                 var span = (int)(group.End - group.Low);
-                _entryWindows[g] = Windows.OfStack(_translations[0].View, ref span);
+                _entryWindows[g] = WindowTable.OfStack(_translations[0].View, ref span);
                 if (_entryWindows[g] >= 0) continue;
             }
 
@@ -75,7 +74,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private int AddWindow(int access, bool write, int span, int alignment, ulong? constant)
     {
-        var window = _windows.Add(_plain!.View, write, span, alignment, constant);
+        var window = _windows.Add(new WindowUse((byte)_plain!.View, write, (ushort)span, (byte)alignment, constant));
         if (window < 0) return window;
         while (_owners.Count <= window) _owners.Add((_plain, -1, -1));
         _owners[window] = (_plain, access, _sites.Region);
@@ -85,10 +84,9 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>The block that a window is in, in its first translation, and the access it is for.</summary>
     public (Translation Plain, int Access) OwnerOf(int window) => (_owners[window].Plain, _owners[window].Access);
 
-    /// <summary>The code of a region goes, and its windows with it.</summary>
+    /// <summary>The code of a region goes, and its windows, which are closed, with it.</summary>
     public void FreeWindows(int region)
     {
-        _windows.CloseAll();
         for (var window = 0; window < _owners.Count; window++)
         {
             var owner = _owners[window];
@@ -231,7 +229,7 @@ internal sealed unsafe partial class BlockTranslator
         if (!IsHot || first < 0 || _plain!.Unsteady?.Contains(_access) == true) return false;
         var alignment = Relocatable.IsLocked(_instructions[_first + _index]) ? span - 1 : site.Alignment;
         var all = span;
-        var window = first == s_stack && alignment == 0 ? Windows.OfStack(_t.View, ref all) : -1;
+        var window = first == s_stack && alignment == 0 ? WindowTable.OfStack(_t.View, ref all) : -1;
         var shared = window >= 0;
         if (!shared) window = AddWindow(_access, site.Write, span, alignment, null);
         if (window < 0) return false;

@@ -29,9 +29,9 @@ internal sealed unsafe partial class BlockTranslator
     private readonly Stubs _stubs;
     private readonly SiteTable _sites;
     private readonly CodeMemory _memory;
-    private readonly Cpu.VcpuMemory _state;
-    private readonly Mmu.Windows _windows;
-    private readonly int _hotRuns;
+    private readonly KeptBlocks _kept;
+    private readonly Mmu.WindowTable _windows;
+    private readonly Action<Translation> _counts;
     private readonly Source _source = new();
     private readonly Decoder _decoder;
     private readonly OperandUses _uses = new();
@@ -41,6 +41,8 @@ internal sealed unsafe partial class BlockTranslator
     private readonly RelocatableKind[] _kinds = new RelocatableKind[MaximumInstructions];
     private readonly AccessPlan _plan;
     private readonly Translation[] _translations = new Translation[MaximumParts];
+    // The same blocks with their instructions.
+    private readonly nint[] _unfolded = new nint[MaximumParts];
     private readonly List<Miss> _misses = [];
     private readonly List<(int Operand, int Site, int Stub)> _exits = [];
     private readonly List<Find> _finds = [];
@@ -59,24 +61,35 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="e">Writes there.</param>
     /// <param name="stubs">What surrounds blocks.</param>
     /// <param name="sites">Where exits are listed.</param>
+    /// <param name="kept">What is kept of blocks.</param>
+    /// <param name="windows">The windows of hot code.</param>
     /// <param name="counted">Time is counted in instructions: every block looks at the budget.</param>
     /// <param name="single">The machine has one processor.</param>
-    /// <param name="state">The processor's memory.</param>
-    /// <param name="windows">The windows of hot code.</param>
-    /// <param name="hotRuns">Runs after which a block leaves to be translated as hot.</param>
-    public BlockTranslator(CodeMemory memory, Emitter e, Stubs stubs, SiteTable sites, bool counted, bool single, Cpu.VcpuMemory state, Mmu.Windows windows, int hotRuns)
+    /// <param name="counts">Called for a translation whose runs are counted, after which it leaves to be translated as hot.</param>
+    public BlockTranslator(CodeMemory memory, Emitter e, Stubs stubs, SiteTable sites, KeptBlocks kept, Mmu.WindowTable windows, bool counted, bool single, Action<Translation> counts)
     {
         (_memory, _e, _stubs, _sites, _counted, _single) = (memory, e, stubs, sites, counted, single);
-        (_state, _windows, _hotRuns) = (state, windows, hotRuns);
+        (_kept, _windows, _counts) = (kept, windows, counts);
         (_plan, _decoder) = (new AccessPlan(MaximumInstructions, _uses), Decoder.Create(64, _source, DecoderOptions.ForceReservedNop));
     }
 
+    /// <summary>What is kept of a block from now on. Null if there is no room, or something else.</summary>
+    public Block* Keep(Block* block)
+    {
+        if (block->Code == null) return block;
+        var kept = block->Kept;
+        if (kept == null || kept->IsStale) kept = _kept.Find(block->Physical, block->Mode);
+        if (kept == null) kept = _kept.Add(block);
+        if (kept == null || kept->Second != block->Second) return null;
+        return block->Kept = kept;
+    }
+
     /// <summary>Translates a block, and those that follow it when branches are not taken, if they are warm.</summary>
-    /// <param name="block">The block, decoded for 64-bit mode.</param>
+    /// <param name="block">What is kept of the block, which was decoded for 64-bit mode.</param>
     /// <param name="rip">Its linear address.</param>
     /// <param name="view">The TLB set of its privilege.</param>
     /// <param name="code">Its page, or its bytes if it has a second one.</param>
-    /// <param name="blocks">All blocks.</param>
+    /// <param name="blocks">The processor's blocks.</param>
     /// <param name="plain">The block's first translation, to translate it as hot; else null.</param>
     /// <param name="stack">What RSP points to where the block is about to run; empty if that is not known.</param>
     /// <returns>The blocks' translations, of which only the first can be entered. Empty if the bytes are no longer those that were decoded.</returns>
@@ -91,13 +104,15 @@ internal sealed unsafe partial class BlockTranslator
         var (vectors, x87, loops) = (false, false, false);
         for (_parts = 0; ;)
         {
+            var unfolded = blocks.Unfold(block);
+            _unfolded[_parts] = (nint)unfolded;
             _translations[_parts++] = new Translation { Rip = rip, Block = block, View = view };
-            if (code.IsEmpty || !TryDecode(block, rip, code, first)) return default;
+            if (code.IsEmpty || !TryDecode(unfolded, rip, code, first)) return default;
             if (Wants(RelocatableKind.Vector, first, block->Count, ref vectors) | Wants(RelocatableKind.X87, first, block->Count, ref x87)) _plan.LoseAddend();
             for (var i = first; i < first + block->Count; i++) _plan.Add(i, _instructions[i], _kinds[i]);
             _plan.ChecksAtEntry = false;
             first += block->Count;
-            if (_parts == MaximumParts || (IsHot && first >= (loops ? LongEnough * 2 : LongEnough)) || Follow(first - 1, block, blocks, out rip) is var next && next == null) break;
+            if (_parts == MaximumParts || (IsHot && first >= (loops ? LongEnough * 2 : LongEnough)) || Follow(first - 1, unfolded, blocks, out rip) is var next && next == null) break;
             loops |= next == _translations[0].Block;
             block = next;
         }
@@ -111,7 +126,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             _t = _translations[_part];
             EmitStart(ref vectors, ref x87);
-            EmitBody(0);
+            EmitBody((Block*)_unfolded[_part], 0);
             _first += _t.Block->Count;
         }
 
@@ -121,17 +136,18 @@ internal sealed unsafe partial class BlockTranslator
 
     /// <summary>The same block from one of its instructions on, with each access checked by itself: for groups that lie across a page end.</summary>
     /// <returns>Where it is; zero if the bytes are no longer those that were decoded.</returns>
-    public int TranslateRest(Translation translation, int index, ReadOnlySpan<byte> code)
+    public int TranslateRest(Translation translation, int index, ReadOnlySpan<byte> code, BlockCache blocks)
     {
         Begin(translation.Block->Mode);
         _grouped = false;
         _t = translation;
         (_parts, _part, _first) = (1, 0, 0);
-        if (code.IsEmpty || !TryDecode(translation.Block, translation.Rip, code, 0)) return 0;
+        var unfolded = blocks.Unfold(translation.Block);
+        if (code.IsEmpty || !TryDecode(unfolded, translation.Rip, code, 0)) return 0;
         _vectors = _kinds.AsSpan(0, translation.Block->Count).Contains(RelocatableKind.Vector);
         var start = _e.At;
         _e.Forget();
-        EmitBody(index);
+        EmitBody(unfolded, index);
         EmitMisses();
         return start;
     }
@@ -178,9 +194,8 @@ internal sealed unsafe partial class BlockTranslator
         return true;
     }
 
-    private void EmitBody(int from)
+    private void EmitBody(Block* block, int from)
     {
-        var block = _t.Block;
         var open = true;
         for (_index = from; _index < block->Count; _index++)
         {

@@ -51,8 +51,11 @@ internal sealed unsafe class CodeMemory : IDisposable
     /// <summary>Where the code at an offset runs.</summary>
     public nint Address(int offset) => _executable + offset;
 
-    /// <summary>Lets a 32-bit relative operand at an offset lead to another offset.</summary>
-    public void Patch(int at, int target) => *(int*)(Bytes + at) = target - (at + 4);
+    /// <summary>Lets a 32-bit relative operand at an offset lead to another offset. Code that is run meanwhile goes either way, if the operand lies where <see cref="Emitter.AlignOperand"/> puts it.</summary>
+    public void Patch(int at, int target) => Volatile.Write(ref *(int*)(Bytes + at), target - (at + 4));
+
+    /// <summary>Where a 32-bit relative operand at an offset leads.</summary>
+    public int Target(int at) => *(int*)(Bytes + at) + at + 4;
 
     /// <summary>Code was written up to an offset.</summary>
     public void Grow(int offset)

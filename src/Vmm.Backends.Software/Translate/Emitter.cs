@@ -11,10 +11,13 @@ internal sealed unsafe class Emitter : CodeWriter
 {
     private readonly CodeMemory _memory;
     private readonly Encoder _encoder;
+    private readonly bool _single;
 
-    public Emitter(CodeMemory memory)
+    /// <param name="memory">Where code goes.</param>
+    /// <param name="single">There is one processor, so that no code is run while it is changed.</param>
+    public Emitter(CodeMemory memory, bool single)
     {
-        _memory = memory;
+        (_memory, _single) = (memory, single);
         _encoder = Encoder.Create(64, this);
     }
 
@@ -290,6 +293,22 @@ internal sealed unsafe class Emitter : CodeWriter
 
     /// <summary>Lets a short branch lead here.</summary>
     public void Bind(int branch) => _memory.Bytes[branch - 1] = checked((byte)(sbyte)(At - branch));
+
+    /// <summary>
+    /// The operand of the jump that follows will be changed while other processors may run it: it must lie within eight bytes that are fetched as one, so
+    /// instructions that do nothing go before it.
+    /// </summary>
+    /// <param name="opcode">Bytes of the jump before the operand.</param>
+    public void AlignOperand(int opcode)
+    {
+        if (_single) return;
+        switch ((At + opcode & 7) - 4)
+        {
+            case 1: Bytes([0x0F, 0x1F, 0x00]); break;
+            case 2: Bytes([0x66, 0x90]); break;
+            case 3: WriteByte(0x90); break;
+        }
+    }
 
     /// <summary>A jump; returns where its operand is, for <see cref="CodeMemory.Patch"/>.</summary>
     public int Jump(int target = -1) => Relative(0xE9, target);

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vmm.Backends.Software.Decode;
 
 namespace Vmm.Backends.Software.Translate;
@@ -12,20 +13,23 @@ internal sealed unsafe class PlaceTable(SiteTable sites)
 
     // A hash and below it a translation's number, in the place that the hash's upper bits say or behind that; zero for none. At most half are in use.
     private ulong[] _slots = new ulong[1 << FirstBits];
-    private int _bits = FirstBits;
     private int _count;
 
     private int Mask => _slots.Length - 1;
 
-    /// <summary>The translation of a block for a linear address and a view, the latest if there are several; null for none.</summary>
+    /// <summary>
+    /// The translation of a block for a linear address and a view, the latest if there are several; null for none. Any thread: what is added or taken out
+    /// meanwhile may be missed, or found.
+    /// </summary>
     public Translation? Find(Block* block, ulong rip, int view)
     {
         var hash = Hash(rip, view);
-        for (var place = Home(hash); _slots[place] != 0; place = place + 1 & Mask)
+        var slots = Volatile.Read(ref _slots);
+        var mask = slots.Length - 1;
+        for (var place = Home(slots, hash); Volatile.Read(ref slots[place]) is not 0 and var slot; place = place + 1 & mask)
         {
-            if (_slots[place] >> HashBits != hash) continue;
-            var translation = sites.Translation((int)_slots[place]);
-            if (translation.Rip == rip && translation.View == view && translation.Block == block) return translation;
+            if (slot >> HashBits != hash) continue;
+            if (sites.TryTranslation((int)slot) is { } translation && translation.Rip == rip && translation.View == view && translation.Block == block) return translation;
         }
 
         return null;
@@ -36,26 +40,27 @@ internal sealed unsafe class PlaceTable(SiteTable sites)
     {
         if (++_count * 2 > _slots.Length)
         {
-            var old = _slots;
-            _slots = new ulong[1 << ++_bits];
+            var (old, larger) = (_slots, new ulong[_slots.Length * 2]);
             // From the first place that has none before it, and each where there is room: what has one hash stays in its order.
             var start = Array.IndexOf(old, 0UL);
             for (var i = 0; i < old.Length; i++)
             {
                 var slot = old[start + i & old.Length - 1];
-                if (slot != 0) _slots[Free(slot >> HashBits)] = slot;
+                if (slot != 0) larger[Free(larger, slot >> HashBits)] = slot;
             }
+
+            Volatile.Write(ref _slots, larger);
         }
 
         // The latest goes before others of its hash.
         var hash = Hash(translation.Rip, translation.View);
         var added = hash << HashBits | (uint)translation.Number;
-        for (var place = Home(hash); _slots[place] != 0; place = place + 1 & Mask)
+        for (var place = Home(_slots, hash); _slots[place] != 0; place = place + 1 & Mask)
         {
             if (_slots[place] >> HashBits == hash) (added, _slots[place]) = (_slots[place], added);
         }
 
-        _slots[Free(hash)] = added;
+        _slots[Free(_slots, hash)] = added;
     }
 
     /// <summary>Takes out one that is here.</summary>
@@ -63,13 +68,13 @@ internal sealed unsafe class PlaceTable(SiteTable sites)
     {
         _count--;
         var hash = Hash(translation.Rip, translation.View);
-        var hole = Home(hash);
+        var hole = Home(_slots, hash);
         while (_slots[hole] != (hash << HashBits | (uint)translation.Number)) hole = hole + 1 & Mask;
 
         // What lies behind it, and would not be found with a hole before it, moves up.
         for (var place = hole + 1 & Mask; _slots[place] != 0; place = place + 1 & Mask)
         {
-            if ((place - Home(_slots[place] >> HashBits) & Mask) < (place - hole & Mask)) continue;
+            if ((place - Home(_slots, _slots[place] >> HashBits) & Mask) < (place - hole & Mask)) continue;
             _slots[hole] = _slots[place];
             hole = place;
         }
@@ -86,12 +91,12 @@ internal sealed unsafe class PlaceTable(SiteTable sites)
 
     private static ulong Hash(ulong rip, int view) => (rip + (ulong)view) * 0x9E37_79B9_7F4A_7C15 >> HashBits;
 
-    private int Home(ulong hash) => (int)(hash >> HashBits - _bits);
+    private static int Home(ulong[] slots, ulong hash) => (int)(hash >> HashBits - BitOperations.Log2((uint)slots.Length));
 
-    private int Free(ulong hash)
+    private static int Free(ulong[] slots, ulong hash)
     {
-        var place = Home(hash);
-        while (_slots[place] != 0) place = place + 1 & Mask;
+        var place = Home(slots, hash);
+        while (slots[place] != 0) place = place + 1 & slots.Length - 1;
         return place;
     }
 }

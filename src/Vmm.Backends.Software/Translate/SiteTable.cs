@@ -6,7 +6,7 @@ namespace Vmm.Backends.Software.Translate;
 
 /// <summary>
 /// All sites, by the number that code passes, and the translations they are in; and blocks of one instruction for those the interpreter does.
-/// Sites go with the region of code that they are in.
+/// Sites go with the region of code that they are in. Any thread may look up a number that it has from code, while another adds.
 /// </summary>
 internal sealed unsafe class SiteTable : IDisposable
 {
@@ -35,6 +35,13 @@ internal sealed unsafe class SiteTable : IDisposable
 
     /// <summary>The translation of a number.</summary>
     public Translation Translation(int number) => _translations[number]!;
+
+    /// <summary>The translation of a number that may be no one's any more; then null. Any thread.</summary>
+    public Translation? TryTranslation(int number)
+    {
+        var translations = Volatile.Read(ref _translations);
+        return (uint)number < (uint)translations.Length ? translations[number] : null;
+    }
 
     /// <summary>The translation that a site is in.</summary>
     public Translation TranslationOf(in SiteEntry site) => _translations[site.Translation]!;

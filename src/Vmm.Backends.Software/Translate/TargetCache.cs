@@ -42,7 +42,8 @@ internal sealed unsafe class TargetCache
 
     // Views that may have entries, by this or by translated code, which takes them from behind.
     private readonly bool[] _used = new bool[Views];
-    // Pages of the upper and of the lower half that may have targets here or behind.
+    // Pages of the upper and of the lower half that may have targets here or behind: most INVLPGs are of pages that never held code, and a look at all
+    // entries is dear.
     private readonly PageFilter _upper = new(), _lower = new();
 
     public TargetCache(VcpuMemory memory, AddressSpaces spaces)
@@ -109,10 +110,10 @@ internal sealed unsafe class TargetCache
         _behind.Drop(rip);
     }
 
-    /// <summary>Forgets targets in one linear page, whose size is a power of two. False if there were none since everything was forgotten.</summary>
-    public bool TryDropPage(ulong linear, int shift)
+    /// <summary>Forgets targets in one linear page, whose size is a power of two.</summary>
+    public void DropPage(ulong linear, int shift)
     {
-        if (shift == 12 && !PagesOf(linear).MayHave(linear)) return false;
+        if (shift == 12 && !PagesOf(linear).MayHave(linear)) return;
         _behind.DropRegion(linear, shift);
         for (var view = 0; view < Views; view++)
         {
@@ -122,8 +123,6 @@ internal sealed unsafe class TargetCache
                 if (((0 - *Entry(view, slot)) ^ linear) >> shift == 0) Clear(Entry(view, slot));
             }
         }
-
-        return true;
     }
 
     public void FlushAll()
@@ -188,42 +187,5 @@ internal sealed unsafe class TargetCache
     {
         new Span<byte>(_memory.Targets(view), Bytes).Clear();
         Clear(Entry(view, 0));
-    }
-
-    /// <summary>Pages that may have targets: most INVLPGs are of pages that never held code, and a look at all entries is dear.</summary>
-    private sealed class PageFilter
-    {
-        // Each page sets two bits.
-        private readonly ulong[] _bits = new ulong[1024];
-
-        private int _count;
-
-        /// <summary>Whether so many were added that others are mistaken for them.</summary>
-        public bool IsFull => _count > 512;
-
-        public void Add(ulong linear)
-        {
-            if (MayHave(linear)) return;
-            _count++;
-            var hash = Hash(linear);
-            Word(hash >> 24) |= 1UL << (int)(hash >> 24 & 63);
-            Word(hash >> 44) |= 1UL << (int)(hash >> 44 & 63);
-        }
-
-        public bool MayHave(ulong linear)
-        {
-            var hash = Hash(linear);
-            return (Word(hash >> 24) >> (int)(hash >> 24 & 63) & Word(hash >> 44) >> (int)(hash >> 44 & 63) & 1) != 0;
-        }
-
-        public void Clear()
-        {
-            Array.Clear(_bits);
-            _count = 0;
-        }
-
-        private static ulong Hash(ulong linear) => (linear >> 12) * 0x9E37_79B9_7F4A_7C15;
-
-        private ref ulong Word(ulong hash) => ref _bits[(int)(hash >> 6) & (_bits.Length - 1)];
     }
 }

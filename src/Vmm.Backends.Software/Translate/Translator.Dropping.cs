@@ -6,13 +6,48 @@ namespace Vmm.Backends.Software.Translate;
 /// How code is dropped: with the guest code it was made of, or with the region it is in. Nothing leads into it afterwards, but its memory is not
 /// used again before its region is emptied, as it may be running.
 /// </summary>
-// SAFETY: blocks of translations live until all of both are dropped.
+// SAFETY: blocks of translations live until all of both are dropped, and no processor has anything of them.
 internal sealed unsafe partial class Translator
 {
-    /// <summary>Drops all translations that a block is part of. Code that runs meanwhile runs on to its next exit.</summary>
-    public void Drop(Block* block)
+    private readonly List<(int View, ulong Rip)> _droppedTargets = [];
+    private Leaving _leaving;
+
+    private enum Leaving
     {
-        while (block->Translation != 0) Dropped += DropWithKin(Sites.Translation(block->Translation));
+        Nobody,
+        Region,
+        All,
+    }
+
+    /// <summary>
+    /// Drops all translations that were made of some granules of a guest-physical page. Code that runs meanwhile runs on to its next exit. The lock must be
+    /// held until all processors were asked to forget the targets that are returned, which hold until this is called again.
+    /// </summary>
+    public List<(int View, ulong Rip)> Drop(ulong gpa, ulong granules)
+    {
+        _droppedTargets.Clear();
+        foreach (var block in _kept.Drop(gpa, granules))
+        {
+            while (((Block*)block)->Translation != 0) Dropped += DropWithKin(Sites.Translation(((Block*)block)->Translation));
+        }
+
+        return _droppedTargets;
+    }
+
+    /// <summary>Drops everything. The lock must be held until all processors were asked to.</summary>
+    public void DropAll()
+    {
+        foreach (var translation in Sites.Translations)
+        {
+            if (translation is null) continue;
+            translation.Dropped = true;
+            translation.Block->Translation = 0;
+        }
+
+        _places.Clear();
+        _kept.TakeAll();
+        UnlinkAcross();
+        _leaving = Leaving.All;
     }
 
     // How many that were.
@@ -34,7 +69,7 @@ internal sealed unsafe partial class Translator
         translation.Dropped = true;
         Remove(translation);
         if (translation.Entry == 0) return;
-        Targets.Drop(translation.View, translation.Rip);
+        _droppedTargets.Add((translation.View, translation.Rip));
         for (var site = translation.Incoming; site >= 0; site = Sites[site].NextIncoming) _memory.Patch(Sites[site].Patch, Sites[site].Stub);
         translation.Incoming = -1;
     }
@@ -50,35 +85,60 @@ internal sealed unsafe partial class Translator
         if (translation.Entry != 0) _places.Remove(translation);
     }
 
-    /// <summary>Drops everything. No translated code may be running.</summary>
-    public void FlushAll()
+    // Whether there is room to translate. If not the oldest region is about to be emptied, for which all processors have to leave it.
+    private bool HasRoom()
     {
-        foreach (var translation in Sites.Translations)
-        {
-            if (translation is null) continue;
-            translation.Dropped = true;
-            (translation.Block->Translation, translation.Block->Heat) = (0, Threshold);
-        }
-
-        _places.Clear();
-        Targets.FlushAll();
-        _across.Clear();
-        Flushes++;
-        Sites.Clear();
-        _translator.ForgetWindows();
-        (_emitter.At, _emitter.Cold) = (_start, _memory.Start(0, cold: true));
+        if (_leaving == Leaving.Nobody && IsFull) BeginEmptying();
+        return TryEmpty();
     }
 
-    // Empties the oldest region, and goes on in it. What has code in it is dropped, with its kin elsewhere, which lies idle until its own region goes.
-    private void NextRegion()
+    // What has code in the region is dropped, with its kin elsewhere, which lies idle until its own region goes.
+    private void BeginEmptying()
     {
-        var region = (Sites.Region + 1) % CodeMemory.Regions;
-        var bit = 1 << region;
+        _leaving = Leaving.Region;
+        var bit = 1 << NextRegion;
         foreach (var translation in Sites.Translations)
         {
             if (translation is { Dropped: false } && (translation.Regions & bit) != 0) DropWithKin(translation);
         }
 
+        foreach (var executor in _executors) executor.Owner.RequestLeaving();
+    }
+
+    // When no processor has anything of what was dropped any more, its memory is used again.
+    private bool TryEmpty()
+    {
+        if (_leaving == Leaving.Nobody) return true;
+        foreach (var executor in _executors)
+        {
+            if (!executor.Owner.HasLeft) return false;
+        }
+
+        if (_leaving == Leaving.All) EmptyAll();
+        else EmptyNextRegion();
+        _leaving = Leaving.Nobody;
+        Flushes++;
+        return true;
+    }
+
+    /// <summary>How often a region was emptied, or everything.</summary>
+    public int Flushes { get; private set; }
+
+    private int NextRegion => (Sites.Region + 1) % CodeMemory.Regions;
+
+    private void EmptyAll()
+    {
+        Sites.Clear();
+        _kept.Clear();
+        _translator.ForgetWindows();
+        (_emitter.At, _emitter.Cold) = (_start, _memory.Start(0, cold: true));
+    }
+
+    // And goes on in it.
+    private void EmptyNextRegion()
+    {
+        var region = NextRegion;
+        var bit = 1 << region;
         _across.RemoveAll(a => Sites.RegionOf(a.Site) == region || Sites.Translation(a.Target).Dropped);
         foreach (var translation in Sites.Translations)
         {
@@ -91,7 +151,6 @@ internal sealed unsafe partial class Translator
 
         _translator.FreeWindows(region);
         Sites.Begin(region);
-        Flushes++;
         (_emitter.At, _emitter.Cold) = (region == 0 ? _start : _memory.Start(region, cold: false), _memory.Start(region, cold: true));
     }
 

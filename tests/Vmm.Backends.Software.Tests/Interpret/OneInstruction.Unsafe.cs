@@ -56,7 +56,7 @@ internal sealed unsafe class OneInstruction : IDisposable
         assembler.Assemble(new StreamCodeWriter(stream), Code);
         // SAFETY: one instruction of at most 15 bytes, inside the region.
         stream.ToArray().CopyTo(new Span<byte>((byte*)_memory.HostAddress + Code, 64));
-        Cpu.DropCode(Code, ulong.MaxValue);
+        _partition.DropCode(Cpu, _memory, Code, ulong.MaxValue, release: false);
         ref var s = ref Cpu.S;
         s.Rip = Code;
         s.Mode |= CpuMode.Step;

@@ -129,7 +129,10 @@ internal sealed unsafe class InterpretedCpu : IDisposable
     private static extern ref Op Lookup(Vcpu cpu);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "RunTranslated")]
-    private static extern void RunTranslated(Vcpu cpu, Software.Translate.Translator translator);
+    private static extern void RunTranslated(Vcpu cpu, Software.Translate.Executor executor);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "ServeInvalidations")]
+    private static extern void ServeInvalidations(Vcpu cpu, bool waiting);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "Execute")]
     private static extern void Execute(Vcpu cpu, ref Op op);
@@ -198,8 +201,8 @@ internal sealed unsafe class InterpretedCpu : IDisposable
         _lastPlace = rip - _code;
         _lastLength = bytes.Length;
         bytes.CopyTo(new Span<byte>(code + _lastPlace, 2 * Page - (int)_lastPlace));
-        _cpu.DropCode(CodeFrame, ulong.MaxValue);
-        _cpu.DropCode(CodeFrame + Page, ulong.MaxValue);
+        _partition.DropCode(_cpu, _codePages, CodeFrame, ulong.MaxValue, release: false);
+        _partition.DropCode(_cpu, _codePages, CodeFrame + Page, ulong.MaxValue, release: false);
     }
 
     // UD2 ends a run; nothing else in a sequence is at its address.
@@ -214,9 +217,16 @@ internal sealed unsafe class InterpretedCpu : IDisposable
 
     private void RunBlock()
     {
-        if (_cpu.Translator is { } translator)
+        if (_cpu.Executor is { } executor)
         {
-            RunTranslated(_cpu, translator);
+            if ((_cpu.S.Events & Vcpu.EventInvalidate) != 0)
+            {
+                // A region of code is full.
+                _cpu.S.Events &= ~Vcpu.EventInvalidate;
+                ServeInvalidations(_cpu, false);
+            }
+
+            RunTranslated(_cpu, executor);
             return;
         }
 
