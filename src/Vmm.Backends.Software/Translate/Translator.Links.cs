@@ -47,6 +47,8 @@ internal sealed unsafe partial class Translator
         {
             ref var site = ref Sites[index];
             var translation = Sites.TranslationOf(site);
+            // Another may have taken its place since it was found.
+            target = Latest(target);
             if (translation.Dropped || target.Dropped || IsLinked(site)) return;
             if (!global || target.Block->Second != 0 || !IsAlike(by, target))
             {
@@ -91,6 +93,12 @@ internal sealed unsafe partial class Translator
             _memory.Patch(site.Patch, rest);
             return _memory.Address(rest);
         }
+    }
+
+    private static Translation Latest(Translation translation)
+    {
+        while (translation.Hot is { } hot) translation = hot;
+        return translation;
     }
 
     private bool IsLinked(in SiteEntry site) => _memory.Target(site.Patch) != site.Stub;
@@ -150,8 +158,7 @@ internal sealed unsafe partial class Translator
         foreach (var (index, number) in _across)
         {
             ref var site = ref Sites[index];
-            var target = Sites.Translation(number);
-            while (target.Hot is { } hot) target = hot;
+            var target = Latest(Sites.Translation(number));
             // The branch may have been linked again after its target was dropped.
             if (target.Dropped) continue;
             _memory.Patch(site.Patch, site.Stub);
