@@ -78,7 +78,8 @@ internal sealed unsafe partial class BlockTranslator
         if (instruction.Mnemonic is not (Mnemonic.Invlpg or Mnemonic.Invpcid or Mnemonic.Xrstor or Mnemonic.Xrstor64 or Mnemonic.Wrmsr or Mnemonic.Cpuid)
             && !(instruction.Code == Code.Mov_cr_r64 && instruction.Op0Register == Register.CR3)) return EmitInterpret();
         EmitOperation(ref op);
-        EmitLookup(_next, _t.View, false);
+        // Most of them serialize: code that was written by others before is not run behind them. So it looks for events, as a backward branch does.
+        EmitLookup(_next, _t.View, true);
         return false;
     }
 
