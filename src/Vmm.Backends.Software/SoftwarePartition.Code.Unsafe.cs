@@ -32,33 +32,39 @@ internal sealed unsafe partial class SoftwarePartition
     /// <summary>Marks bytes of one page as decoded by a processor. Once this returns, writes to them are seen.</summary>
     public void MarkCode(Vcpu by, MemoryRegion region, ulong gpa, int length)
     {
+        var host = region.HostAddress + (nint)((gpa - region.Start) / MemoryRegion.PageSize * MemoryRegion.PageSize);
+        // Who writes meanwhile takes the mark, and asks for what was decoded to be dropped; while this processor waits it does so, before there is anything to drop.
+        do
+        {
+            if (!TryMark(region, gpa, length, out var first)) continue;
+            by.DropWrites(host);
+            foreach (var other in _vcpus)
+            {
+                if (other != by) other.WaitForInvalidation(by, host);
+            }
+
+            if (!first) continue;
+            lock (_marks) _marking--;
+        }
+        while (!IsMarked(region, gpa, length));
+    }
+
+    /// <summary>Whether all of some bytes of one page are marked.</summary>
+    public bool IsMarked(MemoryRegion region, ulong gpa, int length) => (~Volatile.Read(ref _code.Find(region, gpa)->Granules) & CodeMap.Granules(gpa, (uint)length)) == 0;
+
+    // False: there is nothing to wait for, as no processor writes to the page.
+    private bool TryMark(MemoryRegion region, ulong gpa, int length, out bool first)
+    {
         var page = _code.Find(region, gpa);
-        var number = (gpa - region.Start) / MemoryRegion.PageSize;
-        bool first;
         lock (_marks)
         {
             Interlocked.Or(ref page->Granules, CodeMap.Granules(gpa, (uint)length));
-            first = (region.SetFlags(number, PageFlags.Code) & PageFlags.Code) == 0;
-            if (first)
-            {
-                page->Left = page->Patience = Math.Max(page->Patience, LeastPatience);
-                _marking++;
-            }
-            else if (_marking == 0)
-            {
-                return;
-            }
+            first = (region.SetFlags((gpa - region.Start) / MemoryRegion.PageSize, PageFlags.Code) & PageFlags.Code) == 0;
+            if (!first) return _marking != 0;
+            page->Left = page->Patience = Math.Max(page->Patience, LeastPatience);
+            _marking++;
+            return true;
         }
-
-        var host = region.HostAddress + (nint)(number * MemoryRegion.PageSize);
-        by.DropWrites(host);
-        foreach (var other in _vcpus)
-        {
-            if (other != by) other.WaitForInvalidation(by, host);
-        }
-
-        if (!first) return;
-        lock (_marks) _marking--;
     }
 
     /// <summary>A processor, or another thread, has written bytes of one page that was marked: every processor drops what was decoded of them, the writer at once.</summary>

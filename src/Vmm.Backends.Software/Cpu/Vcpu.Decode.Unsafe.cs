@@ -166,6 +166,7 @@ internal sealed unsafe partial class Vcpu
         if (Partition.Memory.Find(gpa) is not { } region || Partition.Memory.Find(second) is not { } other) return false;
         Partition.MarkCode(this, region, gpa, have);
         Partition.MarkCode(this, other, second, more);
+        if (!Partition.IsMarked(region, gpa, have)) return false;
         var bytes = _bytes.AsSpan(16, 16)[..(have + more)];
         FetchPhysical(gpa, bytes[..have]);
         FetchPhysical(second, bytes[have..]);
