@@ -41,6 +41,7 @@ internal sealed unsafe partial class BlockTranslator
     private bool WantsHeat()
     {
         if (IsHot || _plan.HasAccesses) return !IsHot;
+        // SAFETY: blocks of translations live as long as these.
         for (var (part, last) = (0, -1); part < _parts; part++)
         {
             last += _translations[part].Block->Count;

@@ -4,6 +4,7 @@ using Vmm.Backends.Software.Mmu;
 namespace Vmm.Backends.Software.Translate;
 
 /// <summary>How parts of the code lead to each other. A branch has its operand where one store changes it.</summary>
+// SAFETY: what is kept of blocks lives until no processor has anything of their translations.
 internal sealed unsafe partial class Translator
 {
     // Branches that are linked to other pages, and the numbers of the translations there.

@@ -10,6 +10,7 @@ namespace Vmm.Backends.Software.Translate;
 /// anything takes the lock. Processors find and run code without it, so what they may be looking at is complete before it is listed, a jump is changed by one store
 /// (to what is as right as before), and memory is only used again when none can have anything of it (<see cref="TryEmpty"/>).
 /// </summary>
+// SAFETY: what is kept of blocks lives until no processor has anything of their translations; a processor's blocks are in use while it waits for this alone.
 internal sealed unsafe partial class Translator : IDisposable
 {
     /// <summary>Runs of a block in the interpreter before it is translated: two thirds of a boot's blocks never get there.</summary>
