@@ -4,9 +4,20 @@ using Vmm.Backends.Software.Interpret;
 
 namespace Vmm.Backends.Software.Translate;
 
-/// <summary>Which blocks are translated as one.</summary>
+/// <summary>Which blocks are translated as one, and what is kept of them.</summary>
 internal sealed unsafe partial class BlockTranslator
 {
+    /// <summary>What is kept of a block from now on. Null if there is no room, or something else.</summary>
+    public Block* Keep(Block* block)
+    {
+        if (block->Code == null) return block;
+        var kept = block->Kept;
+        if (kept == null || kept->IsStale) kept = _kept.Find(block->Physical, block->Mode);
+        if (kept == null) kept = _kept.Add(block);
+        if (kept == null || kept->Second != block->Second) return null;
+        return block->Kept = kept;
+    }
+
     // The block that is done next, in the same page and warm: behind a branch that is not taken, or, in hot code, where it leads, calls and returns
     // included. Hot code looks for events where it is entered, so it may lead anywhere. Null if there is none.
     private Block* Follow(int index, Block* block, BlockCache blocks, out ulong target)

@@ -73,17 +73,6 @@ internal sealed unsafe partial class BlockTranslator
         (_plan, _decoder) = (new AccessPlan(MaximumInstructions, _uses), Decoder.Create(64, _source, DecoderOptions.ForceReservedNop));
     }
 
-    /// <summary>What is kept of a block from now on. Null if there is no room, or something else.</summary>
-    public Block* Keep(Block* block)
-    {
-        if (block->Code == null) return block;
-        var kept = block->Kept;
-        if (kept == null || kept->IsStale) kept = _kept.Find(block->Physical, block->Mode);
-        if (kept == null) kept = _kept.Add(block);
-        if (kept == null || kept->Second != block->Second) return null;
-        return block->Kept = kept;
-    }
-
     /// <summary>Translates a block, and those that follow it when branches are not taken, if they are warm.</summary>
     /// <param name="block">What is kept of the block, which was decoded for 64-bit mode.</param>
     /// <param name="rip">Its linear address.</param>
