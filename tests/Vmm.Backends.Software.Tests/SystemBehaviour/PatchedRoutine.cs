@@ -18,12 +18,16 @@ internal sealed class PatchedRoutine
 
     private readonly ulong _routine, _patch;
     private readonly PatchKind _kind;
+    private readonly int _serializer;
     private readonly byte[][] _versions = new byte[Versions][];
     private readonly uint[] _values = new uint[Versions];
 
-    public PatchedRoutine(PatchKind kind, ulong routine)
+    /// <param name="kind">What is exchanged.</param>
+    /// <param name="routine">Where it is.</param>
+    /// <param name="serializer">By what readers serialize: CPUID, INVLPG, IRET or a write of CR3.</param>
+    public PatchedRoutine(PatchKind kind, ulong routine, int serializer = 0)
     {
-        (_kind, _routine) = (kind, routine);
+        (_kind, _routine, _serializer) = (kind, routine, serializer);
         _patch = routine + (kind is PatchKind.Condition or PatchKind.Loop ? 8UL : 0);
         for (var i = 0; i < Versions; i++)
         {
@@ -153,11 +157,12 @@ internal sealed class PatchedRoutine
         a.mov(r14d, eax);
         a.mov(r13, rbp);
         a.Label(ref right);
+        // A microsecond in which nobody looks for events.
+        for (var i = 0; i < 80; i++) a.sqrtpd(xmm0, xmm0);
         a.cmp(__dword_ptr[Version], ebp);
         a.je(again);
         a.inc(ebp);
-        a.xor(eax, eax);
-        a.cpuid();
+        Serialize(a);
         a.mov(r11d, ExactCalls);
         a.Label(ref exact);
         Call(a);
@@ -176,6 +181,36 @@ internal sealed class PatchedRoutine
         a.mov(__dword_ptr[r8], ebp);
         a.cmp(__dword_ptr[Last], ebp);
         a.jne(again);
+    }
+
+    private void Serialize(Assembler a)
+    {
+        switch (_serializer % 4)
+        {
+            case 0:
+                a.xor(eax, eax);
+                a.cpuid();
+                break;
+            case 1:
+                a.invlpg(__byte_ptr[Version]);
+                break;
+            case 2:
+                var back = a.CreateLabel();
+                a.mov(rcx, rsp);
+                a.push(SystemGuest.Data);
+                a.push(rcx);
+                a.pushfq();
+                a.push(SystemGuest.Code64);
+                a.lea(rax, __[back]);
+                a.push(rax);
+                a.iretq();
+                a.Label(ref back);
+                break;
+            default:
+                a.mov(rax, cr3);
+                a.mov(cr3, rax);
+                break;
+        }
     }
 
     // Directly and by a register in turns.

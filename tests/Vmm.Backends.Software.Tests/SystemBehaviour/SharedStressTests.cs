@@ -49,7 +49,7 @@ public sealed class SharedStressTests
         using var more = MemoryRegion.Allocate("more", 0x1000000, 1 << 20);
         using var crew = library.Make(translateAfter, vcpus, rounds, alike, part);
         using var oracle = Library().Make(Crew.Interpreted, vcpus, rounds, alike);
-        var routine = new PatchedRoutine(Enum.GetValues<PatchKind>()[random.Next(6)], random.Next(2) == 0 ? PatchedRoutine.Near : PatchedRoutine.Far);
+        var routine = new PatchedRoutine(Enum.GetValues<PatchKind>()[random.Next(6)], random.Next(2) == 0 ? PatchedRoutine.Near : PatchedRoutine.Far, random.Next(4));
         if (vcpus > callers)
         {
             crew.DoNotMeet();
@@ -59,7 +59,7 @@ public sealed class SharedStressTests
         foreach (var member in Enumerable.Range(0, vcpus).OrderBy(_ => random.Next()))
         {
             crew.Launch(member);
-            if (member < callers && random.Next(4) == 0) crew.WaitFor(() => crew.TranslatedBlocks > 20 || !crew.IsRunning(member));
+            if (vcpus > callers && member < callers && random.Next(4) == 0) crew.WaitFor(() => crew.TranslatedBlocks > 20 || !crew.IsRunning(member));
         }
 
         var version = 0u;
