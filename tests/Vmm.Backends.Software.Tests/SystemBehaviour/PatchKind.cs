@@ -20,4 +20,7 @@ public enum PatchKind
 
     /// <summary>A constant in a loop: while it is exchanged, rounds of both versions may be added up.</summary>
     Loop,
+
+    /// <summary>Which page is mapped: whoever has seen a version's number forgets what he knew of the page.</summary>
+    Mapping,
 }

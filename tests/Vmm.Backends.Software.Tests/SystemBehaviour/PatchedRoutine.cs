@@ -10,25 +10,25 @@ namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 /// </summary>
 internal sealed class PatchedRoutine
 {
-    /// <summary>Where readers start, where a writer does, and where the routine may be: in the page of its callers, or in another.</summary>
-    public const ulong Reader = 0x71000, Writer = 0x73000, Near = 0x71800, Far = 0x72800;
-
+    private const ulong High = 0xFFFF_8000_0000_0000, Global = 0x100, Reader = 0x71000, Writer = 0x73000, Near = 0x71800, Far = 0x72800, Pages = 0x2D0000;
     private const ulong Version = 0x75000, Last = 0x75040, Enough = 0x75080, Answers = 0x75100, Values = 0x76000, Patches = 0x76100, Targets = 0x74000;
     private const int Versions = 8, Rounds = 32, ExactCalls = 24;
 
     private readonly ulong _routine, _patch;
     private readonly PatchKind _kind;
     private readonly int _serializer;
+    private readonly bool _isKernel;
     private readonly byte[][] _versions = new byte[Versions][];
     private readonly uint[] _values = new uint[Versions];
 
     /// <param name="kind">What is exchanged.</param>
-    /// <param name="routine">Where it is.</param>
+    /// <param name="place">Where it is.</param>
     /// <param name="serializer">By what readers serialize: CPUID, INVLPG, IRET or a write of CR3.</param>
-    public PatchedRoutine(PatchKind kind, ulong routine, int serializer = 0)
+    public PatchedRoutine(PatchKind kind, PatchPlace place, int serializer = 0)
     {
-        (_kind, _routine, _serializer) = (kind, routine, serializer);
-        _patch = routine + (kind is PatchKind.Condition or PatchKind.Loop ? 8UL : 0);
+        (_kind, _serializer, _isKernel) = (kind, serializer, place == PatchPlace.Kernel);
+        _routine = place == PatchPlace.Near && kind != PatchKind.Mapping ? Near : Far;
+        _patch = kind == PatchKind.Mapping ? SystemGuest.Entry(_routine) : _routine + (kind is PatchKind.Condition or PatchKind.Loop ? 8UL : 0);
         for (var i = 0; i < Versions; i++)
         {
             _values[i] = (uint)(i + 1) * 0x00010001;
@@ -44,6 +44,7 @@ internal sealed class PatchedRoutine
                 case PatchKind.Jump: _versions[i] = [0xE9, .. BitConverter.GetBytes(far - 5), 0x0F, 0x0B, 0x90]; break;
                 case PatchKind.Condition: _versions[i] = [0x0F, 0x84, .. BitConverter.GetBytes(far - 6), 0x0F, 0x0B]; break;
                 case PatchKind.Call: _versions[i] = [0xE8, .. BitConverter.GetBytes(far - 5), 0xC3, 0x90, 0x90]; break;
+                case PatchKind.Mapping: _versions[i] = BitConverter.GetBytes(PageOf(i) | 7 | (_isKernel ? Global : 0)); break;
                 default:
                     _versions[i] = [0x05, .. BitConverter.GetBytes(_values[i]), 0x90, 0x90, 0x90];
                     _values[i] *= Rounds;
@@ -86,17 +87,22 @@ internal sealed class PatchedRoutine
 
         for (var i = 0; i < Versions; i++)
         {
-            crew.Bytes(Target(i), [0xB8, .. BitConverter.GetBytes(_values[i]), 0xC3]);
+            byte[] code = [0xB8, .. BitConverter.GetBytes(_values[i]), 0xC3];
+            crew.Bytes(Target(i), code);
+            crew.Bytes(PageOf(i) + (_routine & 0xFFF), code);
             crew.Write(Values + (ulong)i * 4, _values[i]);
             crew.Write(Patches + (ulong)i * 8, BitConverter.ToUInt64(_versions[i]));
         }
 
+        foreach (var page in (ReadOnlySpan<ulong>)[Reader, Far, Targets]) crew.SetPage(page & ~0xFFFUL, (page & ~0xFFFUL) | 7 | (_isKernel ? Global : 0));
         crew.Bytes(_patch, _versions[0]);
         crew.Write(Last, uint.MaxValue);
         for (var i = readers; i < crew.Members.Length; i++)
         {
-            (crew.Members[i].Rip, crew.Members[i].Gpr[8]) = (Reader, Answers + (ulong)(i - readers) * 64);
-            (crew.Members[i].Gpr[5], crew.Members[i].Gpr[6], crew.Members[i].Gpr[7]) = (0, _routine, 0);
+            var half = _isKernel ? High : 0;
+            crew.Members[i].Cr4 |= 0x80;
+            (crew.Members[i].Rip, crew.Members[i].Gpr[8]) = (half + Reader, Answers + (ulong)(i - readers) * 64);
+            (crew.Members[i].Gpr[5], crew.Members[i].Gpr[6], crew.Members[i].Gpr[7]) = (0, half + _routine, 0);
         }
 
         if (writer is { } index) (crew.Members[index].Rip, crew.Members[index].Gpr[5], crew.Members[index].Gpr[7]) = (Writer, 0, _patch);
@@ -127,6 +133,8 @@ internal sealed class PatchedRoutine
     }
 
     private ulong Target(int version) => version % 2 == 0 ? (_routine & ~0xFFFUL) + 0xC00 + (ulong)version * 16 : Targets + (ulong)version * 0x80;
+
+    private static ulong PageOf(int version) => Pages + (ulong)version * 0x1000;
 
     // EBP is the version known, EDI counts what was wrong, R14 is the last of that and R13 what was known then, and in its upper half how often it was to be called; R10 counts calls.
     private void Read(Assembler a)
@@ -185,7 +193,13 @@ internal sealed class PatchedRoutine
 
     private void Serialize(Assembler a)
     {
-        switch (_serializer % 4)
+        if (_kind == PatchKind.Mapping && (_isKernel || _serializer % 2 == 0))
+        {
+            a.invlpg(__byte_ptr[rsi]);
+            return;
+        }
+
+        switch (_kind == PatchKind.Mapping ? 3 : _serializer % 4)
         {
             case 0:
                 a.xor(eax, eax);

@@ -9,21 +9,18 @@ namespace Vmm.Backends.Software.Tests.SystemBehaviour;
 public sealed class SharedCodeWritingTests
 {
     // Where other work leaves few moments for this, fewer versions have to do.
-    private static readonly TimeSpan s_enough = TimeSpan.FromMilliseconds(400);
+    private static readonly TimeSpan s_enough = TimeSpan.FromMilliseconds(300);
 
-    public static TheoryData<int, PatchKind, bool> Patches => new(
-        from translateAfter in (int[])[Crew.Interpreted, 0, 4, 16]
-        from kind in Enum.GetValues<PatchKind>()
-        from near in (bool[])[false, true]
-        where translateAfter != Crew.Interpreted || near
-        select (translateAfter, kind, near));
+    public static MatrixTheoryData<int, PatchKind, PatchPlace> Patches => new([0, 4, 16], Enum.GetValues<PatchKind>(), Enum.GetValues<PatchPlace>());
+
+    public static MatrixTheoryData<int, PatchKind, PatchPlace> PatchesByDevices => new([Crew.Interpreted, 4, 16], Enum.GetValues<PatchKind>(), [PatchPlace.Far, PatchPlace.Kernel]);
 
     [Theory, MemberData(nameof(Patches))]
-    public void Instruction_ExchangedByAProcessor_IsTheNewOneForAllThatHaveSeenItsNumber(int translateAfter, PatchKind kind, bool near)
+    public void Instruction_ExchangedByAProcessor_IsTheNewOneForAllThatHaveSeenItsNumber(int translateAfter, PatchKind kind, PatchPlace place)
     {
         const int versions = 200;
         using var crew = new Crew(translateAfter, 3, a => a.nop());
-        new PatchedRoutine(kind, near ? PatchedRoutine.Near : PatchedRoutine.Far).Prepare(crew, 0, 1, versions, exchange: near);
+        new PatchedRoutine(kind, place).Prepare(crew, 0, 1, versions, exchange: place == PatchPlace.Near);
         for (var i = 0; i < 3; i++) crew.Launch(i);
         var watch = Stopwatch.StartNew();
         SpinWait.SpinUntil(() => watch.Elapsed > s_enough || !crew.IsRunning(0));
@@ -32,14 +29,14 @@ public sealed class SharedCodeWritingTests
         PatchedRoutine.AssertRight(crew, 1, versions);
     }
 
-    [Theory, MemberData(nameof(Patches))]
-    public void Instruction_ExchangedByADevice_IsTheNewOneForAllThatHaveSeenItsNumber(int translateAfter, PatchKind kind, bool near)
+    [Theory, MemberData(nameof(PatchesByDevices))]
+    public void Instruction_ExchangedByADevice_IsTheNewOneForAllThatHaveSeenItsNumber(int translateAfter, PatchKind kind, PatchPlace place)
     {
         const uint versions = 100;
         const int readers = 2;
         using var crew = new Crew(translateAfter, readers, a => a.nop());
         // Each way to serialize with each of these.
-        var routine = new PatchedRoutine(kind, near ? PatchedRoutine.Near : PatchedRoutine.Far, (int)kind + translateAfter / 4);
+        var routine = new PatchedRoutine(kind, place, (int)kind + translateAfter / 4);
         routine.Prepare(crew, null, 0, (int)versions);
         for (var i = 0; i < readers; i++) crew.Launch(i);
         var watch = Stopwatch.StartNew();

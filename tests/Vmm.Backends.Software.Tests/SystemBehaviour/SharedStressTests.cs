@@ -15,7 +15,7 @@ public sealed class SharedStressTests
     [Fact]
     public void RandomCrews_DoTheSameAsEachAlone()
     {
-        var (first, rounds) = (Number("VMM_MESH_SEED", 0), Number("VMM_MESH_ROUNDS", 12));
+        var (first, rounds) = (Number("VMM_MESH_SEED", 0), Number("VMM_MESH_ROUNDS", 4));
         for (var seed = first; seed < first + rounds; seed++)
         {
             try
@@ -49,7 +49,8 @@ public sealed class SharedStressTests
         using var more = MemoryRegion.Allocate("more", 0x1000000, 1 << 20);
         using var crew = library.Make(translateAfter, vcpus, rounds, alike, part);
         using var oracle = Library().Make(Crew.Interpreted, vcpus, rounds, alike);
-        var routine = new PatchedRoutine(Enum.GetValues<PatchKind>()[random.Next(6)], random.Next(2) == 0 ? PatchedRoutine.Near : PatchedRoutine.Far, random.Next(4));
+        // They have page tables of their own, so that it is no page that is exchanged.
+        var routine = new PatchedRoutine((PatchKind)random.Next((int)PatchKind.Mapping), (PatchPlace)random.Next(3), random.Next(4));
         if (vcpus > callers)
         {
             crew.DoNotMeet();
