@@ -112,7 +112,7 @@ public sealed class SharedMachineTests
         {
             using var crew = new LibraryProgram(seed, functions).Make(translateAfter, 4, int.MaxValue, alike: true, seed % 2 == 0 ? Cramped.CodePart : CodeMemory.DefaultPart);
             for (var i = 0; i < 4; i++) crew.Launch(i);
-            crew.WaitFor(() => crew.TranslatedBlocks > seed * 15);
+            crew.WaitFor(() => crew.TranslatedBlocks > seed * 5);
             if (seed % 3 == 0) foreach (var cpu in crew.Partition.Processors) cpu.RequestFullFlush();
             crew.Dismiss();
             Assert.All(crew.Members, m => Assert.InRange(m.Gpr[12], 1UL, (ulong)int.MaxValue));

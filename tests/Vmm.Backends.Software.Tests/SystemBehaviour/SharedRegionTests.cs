@@ -1,3 +1,4 @@
+using Vmm.Backends.Software.Translate;
 using Xunit;
 
 namespace Vmm.Backends.Software.Tests.SystemBehaviour;
@@ -14,7 +15,24 @@ public sealed class SharedRegionTests
         using var crew = new LibraryProgram(1, functions).Make(translateAfter, vcpus, rounds, alike, Cramped.CodePart);
         using var oracle = new LibraryProgram(1, functions).Make(Crew.Interpreted, vcpus, rounds, alike);
         crew.Run().AssertAlike(oracle);
-        // Far more than there are functions, and than fit.
-        Assert.InRange(crew.TranslatedBlocks, 3 * functions, long.MaxValue);
+        // Each of the regions many times.
+        Assert.InRange(crew.Partition.Processors[0].Translator!.Flushes, 5 * CodeMemory.Regions, int.MaxValue);
+    }
+
+    [Theory]
+    [InlineData(0), InlineData(16)]
+    public void Library_OfSeveralProcessors_IsTranslatedOnce(int translateAfter)
+    {
+        const int functions = 500, rounds = 3000;
+        long Translated(int vcpus)
+        {
+            using var crew = new LibraryProgram(1, functions).Make(translateAfter, vcpus, rounds, alike: true);
+            crew.Run();
+            return crew.Partition.Processors[0].Translator!.Translated;
+        }
+
+        // What is hot depends on who comes first.
+        var (alone, together) = (Translated(1), Translated(4));
+        Assert.InRange(together, alone / 2, alone * 3 / 2);
     }
 }
