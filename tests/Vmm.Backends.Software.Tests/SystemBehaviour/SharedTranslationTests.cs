@@ -32,7 +32,7 @@ public sealed class SharedTranslationTests
     [InlineData(0, 2), InlineData(0, 3), InlineData(4, 2), InlineData(16, 2)]
     public void EachFunction_EnteredByAllInTheSameMoment_DoesTheSameForEach(int translateAfter, int vcpus)
     {
-        for (var seed = 10; seed < 14; seed++) Check(seed, translateAfter, vcpus, 150, alike: true, meets: true);
+        for (var seed = 10; seed < 14; seed++) Check(seed, translateAfter, vcpus, 60, alike: true, meets: true);
     }
 
     [Theory]
