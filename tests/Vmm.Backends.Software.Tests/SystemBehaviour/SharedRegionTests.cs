@@ -11,12 +11,12 @@ public sealed class SharedRegionTests
     public void Library_ThatDoesNotFit_DoesTheSameForEach(int translateAfter, int vcpus, bool alike)
     {
         const int functions = 3000;
-        var rounds = translateAfter == 0 ? 300 : 1500;
+        var rounds = translateAfter switch { 0 => 200, 4 => 800, _ => 1500 };
         using var crew = new LibraryProgram(1, functions).Make(translateAfter, vcpus, rounds, alike, Cramped.CodePart);
         using var oracle = new LibraryProgram(1, functions).Make(Crew.Interpreted, vcpus, rounds, alike);
         crew.Run().AssertAlike(oracle);
-        // Each of the regions many times.
-        Assert.InRange(crew.Partition.Processors[0].Translator!.Flushes, 5 * CodeMemory.Regions, int.MaxValue);
+        // Each of the regions more than once.
+        Assert.InRange(crew.Partition.Processors[0].Translator!.Flushes, 2 * CodeMemory.Regions, int.MaxValue);
     }
 
     [Theory]
