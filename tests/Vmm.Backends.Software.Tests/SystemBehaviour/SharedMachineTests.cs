@@ -17,7 +17,7 @@ public sealed class SharedMachineTests
     [Theory, MemberData(nameof(Disturbances))]
     public void WhatAHostDoes_IsNotSeenByThoseThatRun(int translateAfter, HostDisturbance disturbance)
     {
-        const int functions = 64, rounds = 6000, most = 1000;
+        const int functions = 64, rounds = 3000, most = 200;
         var library = new LibraryProgram(1, functions);
         using var more = MemoryRegion.Allocate("more", 0x1000000, 1 << 20);
         using var crew = library.Make(translateAfter, 3, rounds, alike: false);
@@ -108,11 +108,11 @@ public sealed class SharedMachineTests
     public void MachinesThatEnd_WhileTheirCodeIsHot_LeaveNothingToOthers(int translateAfter)
     {
         const int functions = 64;
-        for (var seed = 0; seed < 20; seed++)
+        for (var seed = 0; seed < 12; seed++)
         {
             using var crew = new LibraryProgram(seed, functions).Make(translateAfter, 4, int.MaxValue, alike: true, seed % 2 == 0 ? Cramped.CodePart : CodeMemory.DefaultPart);
             for (var i = 0; i < 4; i++) crew.Launch(i);
-            crew.WaitFor(() => crew.TranslatedBlocks > seed * 5);
+            crew.WaitFor(() => crew.TranslatedBlocks > seed * 8);
             if (seed % 3 == 0) foreach (var cpu in crew.Partition.Processors) cpu.RequestFullFlush();
             crew.Dismiss();
             Assert.All(crew.Members, m => Assert.InRange(m.Gpr[12], 1UL, (ulong)int.MaxValue));
