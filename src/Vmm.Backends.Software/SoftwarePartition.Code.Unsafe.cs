@@ -33,26 +33,24 @@ internal sealed unsafe partial class SoftwarePartition
     public void MarkCode(Vcpu by, MemoryRegion region, ulong gpa, int length)
     {
         var host = region.HostAddress + (nint)((gpa - region.Start) / MemoryRegion.PageSize * MemoryRegion.PageSize);
-        // Who writes meanwhile takes the mark, and asks for what was decoded to be dropped; while this processor waits it does so, before there is anything to drop.
-        do
+        while (TryMark(region, gpa, length, out var first))
         {
-            if (!TryMark(region, gpa, length, out var first)) continue;
             by.DropWrites(host);
             foreach (var other in _vcpus)
             {
                 if (other != by) other.WaitForInvalidation(by, host);
             }
 
-            if (!first) continue;
-            lock (_marks) _marking--;
+            if (first) lock (_marks) _marking--;
+            // Who wrote meanwhile took the mark, and asked for what was decoded to be dropped: this processor did so as it waited, before there was anything to drop.
+            if (IsMarked(region, gpa, length)) return;
         }
-        while (!IsMarked(region, gpa, length));
     }
 
     /// <summary>Whether all of some bytes of one page are marked.</summary>
     public bool IsMarked(MemoryRegion region, ulong gpa, int length) => (~Volatile.Read(ref _code.Find(region, gpa)->Granules) & CodeMap.Granules(gpa, (uint)length)) == 0;
 
-    // False: there is nothing to wait for, as no processor writes to the page.
+    // True: there may be processors that write to the page.
     private bool TryMark(MemoryRegion region, ulong gpa, int length, out bool first)
     {
         var page = _code.Find(region, gpa);
