@@ -7,6 +7,9 @@ namespace Vmm.Backends.Software.Cpu;
 /// </summary>
 internal sealed partial class Vcpu
 {
+    // A processor that is halted for long does not serve them.
+    private const int MostRequests = 4096;
+
     private readonly Lock _requests = new();
     private readonly List<(ulong Gpa, ulong Granules)> _dropCode = [];
     private readonly List<ulong> _givenUp = [];
@@ -33,6 +36,7 @@ internal sealed partial class Vcpu
             _dropCode.Add((gpa, granules));
             _dropTargets.AddRange(targets);
             _asked++;
+            DropAllIfMany();
         }
 
         Signal(EventInvalidate);
@@ -45,6 +49,7 @@ internal sealed partial class Vcpu
         {
             _dropTargets.Add((view, rip));
             _asked++;
+            DropAllIfMany();
         }
 
         Signal(EventInvalidate);
@@ -101,6 +106,14 @@ internal sealed partial class Vcpu
             if ((Volatile.Read(ref by.S.Events) & EventInvalidate) != 0) by.ServeInvalidations(waiting: true);
             spin.SpinOnce(sleep1Threshold: -1);
         }
+    }
+
+    private void DropAllIfMany()
+    {
+        if (_dropCode.Count + _dropTargets.Count < MostRequests) return;
+        _dropCode.Clear();
+        _dropTargets.Clear();
+        _flushAll = true;
     }
 
     // Within a wait the block being executed must survive, and perhaps translated code below it: what is asked of all of them is left for the next block end.

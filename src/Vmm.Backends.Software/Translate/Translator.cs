@@ -184,7 +184,7 @@ internal sealed unsafe partial class Translator : IDisposable
             // Whoever asks for blocks to be translated early, as tests do, wants to see it.
             var hot = Threshold < DefaultThreshold || now - plain.Since < _hotTime;
             plain.Since = now;
-            if (hot && HasRoom()) Heat(by, plain, code, blocks, stack);
+            if (hot && HasRoom() && !by.Owner.HasRequests) Heat(by, plain, code, blocks, stack);
             else SetRuns(plain, _hotRuns);
         }
     }

@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using Iced.Intel;
+using Vmm.Backends.Software.Cpu;
 using Vmm.Core.Backends;
 using Vmm.Core.X86;
 using Xunit;
@@ -94,4 +96,44 @@ public abstract class ProcessorsTests<TEngine> where TEngine : IEngine
         guest.Partition.Vcpus[1].GetState(other);
         Assert.Equal(2UL, other.Gpr[0]);
     }
+
+    [Fact]
+    public void CodeWrittenOften_WhileTheOtherProcessorIsHalted_IsNewForItAndNotAskedForEachTime()
+    {
+        const int rounds = 6000;
+        using var guest = new SystemGuest<TEngine>(64, a =>
+        {
+            a.mov(ecx, rounds);
+            var again = a.CreateLabel();
+            a.Label(ref again);
+            a.inc(__dword_ptr[0x70001]);
+            a.mov(rbx, 0x70000);
+            a.call(rbx);
+            a.dec(ecx);
+            a.jne(again);
+        }, vcpus: 2);
+        guest.Place(0x70000, 64, (a, _) => { a.mov(eax, 1); a.ret(); });
+        guest.Place(0x71000, 64, (a, _) => { a.mov(rbx, 0x70000); a.call(rbx); });
+        var other = (Vcpu)guest.Partition.Vcpus[1];
+        ulong Answer()
+        {
+            var state = new VcpuState();
+            guest.Cpu.SetState(guest.State);
+            guest.Cpu.GetState(state);
+            state.Rip = 0x71000;
+            other.SetState(state);
+            Assert.Equal(VcpuStopKind.Halted, other.Run().Kind);
+            other.GetState(state);
+            return state.Gpr[0];
+        }
+
+        Assert.Equal(1UL, Answer());
+        guest.RunToEnd();
+        Assert.InRange(DropCode(other).Count, 1, 5000);
+        Assert.Equal(rounds + 1UL, Answer());
+        Assert.Empty(DropCode(other));
+    }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_dropCode")]
+    private static extern ref List<(ulong Gpa, ulong Granules)> DropCode(Vcpu cpu);
 }
