@@ -5,6 +5,7 @@ using Vmm.Core.Telemetry;
 using Vmm.Devices.Boards;
 using Vmm.Devices.Serial;
 using Vmm.Devices.Tests.Support;
+using Vmm.TestSupport;
 
 namespace Vmm.Devices.Tests.Serial;
 
@@ -150,12 +151,7 @@ public class SerialPipeTests
             }
         };
         send();
-        var thread = new Thread(() =>
-        {
-            var before = GC.GetAllocatedBytesForCurrentThread();
-            send();
-            _allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        });
+        var thread = new Thread(() => _allocated = Allocations.LeastOf(send));
         thread.Start();
         thread.Join();
 
